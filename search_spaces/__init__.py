@@ -1,0 +1,10 @@
+"""Which knobs each model has, with the paper's values. Nothing heavy is imported and nothing runs here."""
+
+from search_spaces import cnn_autoencoder
+from search_spaces.knob import Choice, Interval, Knob, Space, Value
+
+SPACES: dict[str, Space] = {
+    "cnn_autoencoder": cnn_autoencoder.SPACE,
+}
+
+__all__ = ["SPACES", "Choice", "Interval", "Knob", "Space", "Value"]

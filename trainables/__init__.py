@@ -1,0 +1,22 @@
+"""Inpainting models in plain torch: networks, losses, training, metrics. Nothing here knows of Ray, MLflow or Optuna."""
+
+from trainables.data import ImageSource, Mask
+from trainables.errors import CheckpointError, ConfigError, DataError, InpaintingError
+from trainables.metrics import METRICS
+from trainables.model import InpaintingModel
+from trainables.registry import MODELS, load_model
+from trainables.session import Session
+
+__all__ = [
+    "METRICS",
+    "MODELS",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "ImageSource",
+    "InpaintingError",
+    "InpaintingModel",
+    "Mask",
+    "Session",
+    "load_model",
+]

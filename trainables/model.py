@@ -1,0 +1,175 @@
+"""The contract between a model and everything that trains it.
+
+A model file reads from top to bottom: docstring (source, what is implemented, deviations), frozen `Config` whose defaults are the
+paper's values, networks and losses, and one subclass of `InpaintingModel`. It knows nothing of sweeps, of files or of the command line.
+"""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from trainables.data import Augmentation, Batch, Mask
+from trainables.errors import CheckpointError, ConfigError
+from trainables.metrics import Metric
+
+
+class InpaintingModel(ABC):
+    """A trainable way to fill holes.
+
+    A subclass builds `networks` and `optimizers` in `__init__`; saving, restoring, moving to a device and counting parameters
+    follow from these two. Construction and training draw randomness from torch's default generator only inside the scope that the
+    caller seeds (`Session`), so equal seeds give equal models.
+
+    Attributes:
+        Config: a frozen dataclass: one field a knob, the paper's value as its default.
+        masks: the kinds of hole that the model can fill.
+        extra_metrics: what `train_unit` reports beyond "loss", by name.
+        config: the configuration in force.
+        image_px: side of the images.
+        mask: where the holes are.
+        networks: everything with weights, by name.
+        optimizers: by name.
+    """
+
+    Config: ClassVar[type[Any]]
+    masks: ClassVar[frozenset[str]] = frozenset({"centre", "random_square", "strokes"})
+    extra_metrics: ClassVar[Mapping[str, Metric]] = {}
+
+    def __init__(self, config: Any, image_px: int, mask: Mask) -> None:
+        """Builds the model on the CPU.
+
+        Args:
+            config: an instance of the class's `Config`.
+            image_px: side of the images.
+            mask: where the holes will be.
+
+        Raises:
+            ConfigError: a configuration that fits neither the image size nor the mask.
+        """
+        mask.check(image_px)
+        if mask.kind not in self.masks:
+            raise ConfigError(
+                f"{type(self).__name__} fills holes of kind {', '.join(sorted(self.masks))}, but got mask.kind={mask.kind!r}; "
+                "choose one of these, or another model"
+            )
+        self.config = config
+        self.image_px = image_px
+        self.mask = mask
+        self.networks: dict[str, nn.Module] = {}
+        self.optimizers: dict[str, Optimizer] = {}
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How training images are varied before the model sees them."""
+        return Augmentation()
+
+    @property
+    def batch_images(self) -> int:
+        """Images a training step."""
+        return int(self.config.batch_images)
+
+    @abstractmethod
+    def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Trains on the batches, once each.
+
+        Returns:
+            "loss" (the mean training loss) and the class's `extra_metrics`. A loss that is not finite is returned as it is: the
+            caller decides what to do with a diverged model.
+        """
+
+    @abstractmethod
+    def predict(self, image: Tensor, known: Tensor) -> Tensor:
+        """Fills the holes; no weight and no running statistic changes.
+
+        Args:
+            image: (B, 3, H, W) float32 in [0, 1]. Its pixels in the hole must not be read.
+            known: (B, 1, H, W) float32, 1 = known pixel.
+
+        Returns:
+            (B, 3, H, W) float32; only its hole is used.
+        """
+
+    @torch.no_grad()
+    def fill(self, image: Tensor, known: Tensor) -> Tensor:
+        """`predict` in evaluation mode, with the hole hidden from it and the known pixels pasted back.
+
+        Args:
+            image: (B, 3, H, W) float32 in [0, 1]; its hole is zeroed before the model sees it.
+            known: (B, 1, H, W) float32, 1 = known pixel.
+
+        Returns:
+            (B, 3, H, W) float32 in [0, 1], equal to `image` wherever it is known.
+        """
+        was_training = {name: network.training for name, network in self.networks.items()}
+        self.set_training(False)
+        visible = image * known
+        filled = self.predict(visible, known).float().clamp(0, 1)
+        for name, training in was_training.items():
+            self.networks[name].train(training)
+        return torch.where(known > 0.5, image, filled)
+
+    def set_training(self, training: bool) -> None:
+        """Switches every network between training and evaluation."""
+        for network in self.networks.values():
+            network.train(training)
+
+    def to(self, device: torch.device) -> None:
+        """Moves the networks and the optimisers' state."""
+        for network in self.networks.values():
+            network.to(device)
+        for optimizer in self.optimizers.values():
+            for state in optimizer.state.values():
+                for key, value in state.items():
+                    if isinstance(value, Tensor) and key != "step":
+                        state[key] = value.to(device)
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained values."""
+        return sum(weight.numel() for network in self.networks.values() for weight in network.parameters() if weight.requires_grad)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a restored model needs; tensors and plain values only, so that it loads with `weights_only=True`."""
+        return {
+            "networks": {name: network.state_dict() for name, network in self.networks.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], *, weights_only: bool = False) -> None:
+        """Continues from `state_dict()`.
+
+        Args:
+            state: what `state_dict` gave.
+            weights_only: leave the optimisers as they are.
+
+        Raises:
+            CheckpointError: the state belongs to another model or configuration.
+        """
+        try:
+            for name, network in self.networks.items():
+                network.load_state_dict(state["networks"][name])
+            if not weights_only:
+                for name, optimizer in self.optimizers.items():
+                    optimizer.load_state_dict(state["optimizers"][name])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"the checkpoint must belong to this model and configuration, but it does not ({error}); use the one of the same trial"
+            ) from error
+
+
+def build_config(model: type[InpaintingModel], knobs: Mapping[str, Any]) -> Any:
+    """A model's `Config` with some knobs set.
+
+    Raises:
+        ConfigError: a knob that the model does not have, or a value that its `Config` refuses.
+    """
+    known = [field.name for field in dataclasses.fields(model.Config)]
+    unknown = sorted(set(knobs) - set(known))
+    if unknown:
+        raise ConfigError(f"knobs of {model.__name__} are {', '.join(known)}, but got {', '.join(unknown)}; use these names")
+    return model.Config(**knobs)

@@ -1,0 +1,36 @@
+"""Every model by its name. A user's own model comes in as "module:Class" and needs no entry here."""
+
+import importlib
+
+from trainables.errors import ConfigError
+from trainables.model import InpaintingModel
+
+MODELS: dict[str, str] = {
+    "cnn_autoencoder": "trainables.cnn_autoencoder:CnnAutoencoder",
+}
+
+
+def load_model(name: str) -> type[InpaintingModel]:
+    """Finds a model's class.
+
+    Args:
+        name: a key of `MODELS`, or "module:Class".
+
+    Raises:
+        ConfigError: neither of these, or a class that is no `InpaintingModel`.
+    """
+    path = MODELS.get(name, name)
+    module_name, colon, class_name = path.partition(":")
+    if not colon:
+        raise ConfigError(f"model must be one of {', '.join(MODELS)}, or module:Class, but got {name!r}; name one of these")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"model {name!r} must be importable, but it is not ({error}); check the module's name and that it is installed"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, InpaintingModel)):
+        raise ConfigError(
+            f"model {name!r} must be a subclass of trainables.InpaintingModel, but it is {found!r}; derive it from that class"
+        )
+    return found
