@@ -1,0 +1,196 @@
+"""The commands. Each error is one message on standard error and exit code 2; nothing shows a traceback."""
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from sweeper.errors import SpecError, SweepError
+from sweeper.home import DEFAULT_STORE, Home
+
+if TYPE_CHECKING:
+    from sweeper.tracking import Store
+
+warnings.filterwarnings("ignore", category=FutureWarning)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help="Hyperparameter sweeps for image inpainting."
+)
+PLAIN_WIDTH = 160
+out = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+err = Console(stderr=True, highlight=False)
+
+HomeOption = Annotated[
+    Path, typer.Option("--home", envvar="SWEEP_HOME", help="Folder that holds sweeps/ and, by default, the MLflow store.")
+]
+StoreOption = Annotated[
+    str, typer.Option("--store", envvar="MLFLOW_TRACKING_URI", help="MLflow store; the default is mlflow.db in the home folder.")
+]
+DataDirOption = Annotated[
+    str | None, typer.Option("--data-dir", envvar="SWEEP_DATA_DIR", help="Folder of the named image sets; default ~/.cache/inpaint-sweeps.")
+]
+
+
+@app.command()
+def run(
+    spec: Annotated[str, typer.Argument(help="A shipped spec's name, or a YAML file. 'sweep specs' lists the shipped ones.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="key=value, dotted: --set budget.trials=4; may be repeated.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and what it would cost; start nothing.")] = False,
+    address: Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")] = None,
+    home: HomeOption = Path(),
+    store: StoreOption = DEFAULT_STORE,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Run a sweep."""
+    from sweeper.cli.launch import dry_run as say_what_would_run
+    from sweeper.cli.launch import launch
+    from sweeper.cli.rooms import installed_rooms
+    from sweeper.spec import read_spec
+    from sweeper.validation import validate
+
+    rooms = installed_rooms()
+    fields = read_spec(spec, overrides or [])
+    if data_dir is not None and isinstance(fields.get("data"), dict):
+        fields["data"].setdefault("data_dir", str(Path(data_dir).expanduser().resolve()))
+    checked = validate(fields, rooms)
+    place = Home(home, store)
+    if dry_run:
+        say_what_would_run(out, checked, rooms)
+        return
+    name = place.free_name(checked.name)
+    if name != checked.name:
+        out.print(
+            f"a sweep {checked.name!r} is there already; this one is called {name!r} "
+            f"(to go on with the old one: sweep resume {checked.name})"
+        )
+        checked = checked.model_copy(update={"name": name})
+    launch(out, checked, rooms, place, Path(spec).stem, address)
+
+
+@app.command()
+def resume(
+    name: Annotated[str, typer.Argument(help="The sweep's name, as 'sweep list' shows it.")],
+    address: Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")] = None,
+    home: HomeOption = Path(),
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Go on with a sweep that was interrupted: finished trials stay, begun ones continue from their checkpoints."""
+    from sweeper.cli.launch import launch
+    from sweeper.cli.rooms import installed_rooms
+    from sweeper.spec import read_spec
+    from sweeper.tracking import Store
+    from sweeper.validation import validate
+
+    rooms, place = installed_rooms(), Home(home, store)
+    spec = validate(read_spec(str(place.spec_file(name))), rooms)
+    known = Store(place.store_uri).sweep(name)
+    launch(out, spec, rooms, place, known.tags.get("sweep.spec", name) if known else name, address)
+
+
+@app.command("list")
+def list_sweeps(home: HomeOption = Path(), store: StoreOption = DEFAULT_STORE) -> None:
+    """List the sweeps in the store."""
+    from sweeper.cli.tables import sweep_list
+
+    sweeps = _open_store(home, store).sweeps()
+    out.print(sweep_list(sweeps) if sweeps else "no sweep yet; start with: sweep run quickstart")
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="The sweep's name, as 'sweep list' shows it.")],
+    home: HomeOption = Path(),
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Show a sweep: leaderboard, best configuration, result on the test split, where everything lies."""
+    from sweeper.cli.summary import print_summary
+
+    print_summary(out, _open_store(home, store), name, home)
+
+
+@app.command()
+def models() -> None:
+    """List the models."""
+    from sweeper.cli.rooms import installed_rooms
+
+    rooms = installed_rooms()
+    for name, path in rooms.models.items():
+        out.print(f"[bold]{name}[/bold]  {path}  ({len(rooms.spaces[name])} knobs; sweep space {name})", soft_wrap=True)
+
+
+@app.command()
+def specs() -> None:
+    """List the specs that come with the engine."""
+    import yaml
+
+    from sweeper.spec import shipped
+
+    for name, path in shipped().items():
+        out.print(f"[bold]{name}[/bold]  {yaml.safe_load(path.read_text()).get('description', '')}", soft_wrap=True)
+
+
+@app.command()
+def space(model: Annotated[str, typer.Argument(help="A model's name; 'sweep models' lists them.")]) -> None:
+    """Show a model's knobs: range, the paper's value, source."""
+    from search_spaces import SPACES
+    from sweeper.cli.tables import knob_table
+
+    if model not in SPACES:
+        raise SpecError(f"model must be one of {', '.join(SPACES)}, but got {model!r}; name one of these")
+    out.print(knob_table(model, SPACES[model]))
+
+
+@app.command()
+def ui(
+    home: HomeOption = Path(),
+    store: StoreOption = DEFAULT_STORE,
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
+) -> None:
+    """Open the MLflow UI on the store; listens on this machine alone. Ctrl-C ends it."""
+    place = _open_store(home, store)
+    out.print(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)")
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "ui",
+        "--backend-store-uri",
+        place.uri,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    raise typer.Exit(subprocess.call(command, env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}))
+
+
+def _open_store(home: Path, store: str) -> "Store":
+    from sweeper.tracking import Store
+
+    return Store(Home(home, store).store_uri, create=False)
+
+
+def main() -> None:
+    """Entry point of `sweep`: runs a command; a user's mistake is told in one message, with exit code 2."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except Exception as error:
+        if not _is_users(error):
+            raise
+        err.print(f"[bold red]error[/bold red] {escape(str(error))}", soft_wrap=True)
+        raise SystemExit(2) from None
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether an error is told to the user without a traceback: the engine's own, or one of the models and images."""
+    neighbour = sys.modules.get("trainables.errors")
+    return isinstance(error, SweepError) or (neighbour is not None and isinstance(error, neighbour.InpaintingError))

@@ -1,0 +1,88 @@
+"""Starting a sweep from the command line: what it says before, while and after it runs."""
+
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from sweeper import cluster, runner
+from sweeper.cli.progress import LiveProgress
+from sweeper.cli.rooms import seconds_an_image
+from sweeper.cli.summary import print_summary
+from sweeper.home import Home
+from sweeper.journal import ENDED
+from sweeper.rooms import Rooms
+from sweeper.search import Proposals
+from sweeper.space import grid_size, resolve_knobs
+from sweeper.spec import Spec
+from sweeper.tracking import Store
+
+PREVIEWED = 5
+
+
+def launch(out: Console, spec: Spec, rooms: Rooms, home: Home, spec_name: str, address: str | None) -> None:
+    """Runs a sweep, or goes on with it, and prints what came of it.
+
+    Raises:
+        SystemExit: with code 130 after Ctrl-C, code 1 where no trial has a value.
+        SweepError: see `runner.run`.
+    """
+    mode = rooms.metrics[spec.objective.metric]
+    searched = [name for name, knob in resolve_knobs(spec, rooms).items() if not knob.fixed]
+    out.print(
+        f"sweep [bold]{spec.name}[/bold]: {spec.model} on {spec.data.name} at {spec.data.image_px} px, {spec.mask.kind} hole; "
+        f"{spec.search.algorithm} search over {', '.join(searched) or 'nothing'}, scheduler {spec.scheduler.kind}, "
+        f"{'least' if mode == 'min' else 'greatest'} {spec.objective.metric} wins; "
+        f"up to {spec.budget.trials} trials of {spec.budget.epochs:g} epochs",
+        soft_wrap=True,
+    )
+    try:
+        with LiveProgress(out, spec.objective.metric, mode) as progress:
+            outcome = runner.run(spec, rooms, home, progress, spec_name=spec_name, address=address)
+    except KeyboardInterrupt:
+        out.print(f"\ninterrupted; nothing is lost. Go on with: [bold]sweep resume {spec.name}{_home_option(home)}[/bold]")
+        raise SystemExit(130) from None
+    failed = [record for record in outcome.records if record.state in ENDED and record.state == "failed"]
+    if outcome.best is None:
+        reason = failed[0].reason if failed else "every trial diverged"
+        out.print(f"no trial of {spec.name} has a value; the first reason: {reason}")
+        raise SystemExit(1)
+    print_summary(out, Store(home.store_uri), spec.name, home.root)
+    out.print(f"took {outcome.wall_s:.0f} s")
+
+
+def _home_option(home: Home) -> str:
+    return "" if home.root == Path() else f" --home {home.root}"
+
+
+def dry_run(out: Console, spec: Spec, rooms: Rooms) -> None:
+    """Says what a sweep would do and what it would cost on this machine; nothing is started or kept."""
+    searched = resolve_knobs(spec, rooms)
+    facts = rooms.prepare(spec.data.model_dump(), spec.mask.model_dump())
+    mode = rooms.metrics[spec.objective.metric]
+    with tempfile.TemporaryDirectory() as folder:
+        proposals = Proposals(spec, searched, mode, Path(folder))
+        configurations = list(proposals.preview(PREVIEWED))
+        limit = proposals.limit
+    names = [name for name, knob in searched.items() if not knob.fixed]
+    table = Table(*names, title=f"the first of {limit} configurations of {spec.name}", title_justify="left")
+    for knobs in configurations:
+        table.add_row(*(str(knobs[name]) for name in names))
+    out.print(table)
+    if spec.search.algorithm == "grid" and grid_size(searched) > limit:
+        out.print(f"[yellow]note[/yellow] the grid has {grid_size(searched)} cells, the budget {limit} trials: the last cells are left out")
+    request = runner.session_request(spec, configurations[0], spec.search.seed)
+    image_s, parameters = seconds_an_image(request)
+    with cluster.connected(None):
+        at_once = cluster.check_resources(spec.resources)
+    trial_s = image_s * facts.counts["train"] * spec.budget.epochs
+    total_s = trial_s * (limit / at_once + spec.seeds / at_once)
+    fill = facts.baseline["validation"].get(spec.objective.metric)
+    out.print(
+        f"data: {dict(facts.counts)}, fingerprint {facts.fingerprint}; ring-mean fill: {spec.objective.metric} {fill:.4g}\n"
+        f"first configuration: {parameters:,} parameters, {1 / image_s:.0f} images a second in training here\n"
+        f"cost: at most {trial_s / 60:.1f} min a trial, {total_s / 60:.0f} min in all with {at_once} at once and no early stop"
+        + (f"; the search ends after {spec.budget.wall_s / 60:.0f} min at the latest" if spec.budget.wall_s else ""),
+        soft_wrap=True,
+    )

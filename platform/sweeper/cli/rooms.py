@@ -1,0 +1,98 @@
+"""The rooms beside the engine as this installation has them: the models of `trainables`, the knobs of `search_spaces`.
+
+The functions here run on workers too, where Ray finds them by name.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search_spaces import SPACES
+from sweeper.rooms import DataFacts, Rooms, SessionRequest
+from trainables import METRICS, MODELS, ImageSource, InpaintingError, Mask, Session
+from trainables.data import MASK_KINDS, READERS, SPLITS, batches, open_images
+from trainables.model import build_config
+from trainables.pictures import picture_grid
+from trainables.registry import load_model
+from trainables.ring_mean import ring_mean_fill
+from trainables.session import evaluate
+
+PICTURE_IMAGES = 8
+TIMED_BATCHES = 5
+
+
+def open_session(request: SessionRequest) -> Session:
+    """A training session for one configuration, with the threads that the trial was given."""
+    if request.threads is not None:
+        torch.set_num_threads(request.threads)
+    return Session.open(
+        request.model,
+        request.knobs,
+        ImageSource(**request.data),
+        Mask(**request.mask),
+        seed=request.seed,
+        device=request.device,
+        objective=request.objective,
+        step_images=request.step_images,
+    )
+
+
+def check(model: str, knobs: Mapping[str, Any], data: Mapping[str, Any], mask: Mapping[str, Any]) -> None:
+    """Builds a model without memory for its weights; raises what building it would raise."""
+    kind = load_model(model)
+    source = ImageSource(**data)
+    source.check()
+    with torch.device("meta"):
+        kind(build_config(kind, knobs), source.image_px, Mask(**mask))
+
+
+def prepare(data: Mapping[str, Any], mask: Mapping[str, Any]) -> DataFacts:
+    """Prepares the images on this node and measures the plain ring-mean fill on validation and test."""
+    images = open_images(ImageSource(**data))
+    counts = {split: len(getattr(images, split)) for split in SPLITS}
+    device = torch.device("cpu")
+    baseline = {split: evaluate(ring_mean_fill, getattr(images, split), Mask(**mask), device) for split in ("validation", "test")}
+    return DataFacts(counts, images.fingerprint, images.skipped, baseline)
+
+
+def picture(request: SessionRequest, checkpoint: Path, file: Path) -> None:
+    """Writes a picture grid of a checkpoint's best step: the first validation images, with their holes, fills and truths."""
+    session = open_session(request)
+    session.load(checkpoint)
+    session.restore_best()
+    fills = {"ring mean": ring_mean_fill, request.model.rsplit(":", 1)[-1]: session.model.fill}
+    picture_grid(session.images.validation[:PICTURE_IMAGES], session.model.mask, fills).save(file)
+
+
+def seconds_an_image(request: SessionRequest) -> tuple[float, int]:
+    """Training time an image on this machine, measured over a few batches, and the model's number of parameters."""
+    session = open_session(request)
+    model, batch = session.model, session.model.batch_images
+
+    def train(count: int) -> None:
+        stream = batches(session.images.train, model.mask, batch_images=batch, start_image=0, count=count, seed=0, device=session.device)
+        model.train_unit(stream)
+
+    train(batch)
+    begun_s = time.perf_counter()
+    train(TIMED_BATCHES * batch)
+    return (time.perf_counter() - begun_s) / (TIMED_BATCHES * batch), model.parameters
+
+
+def installed_rooms() -> Rooms:
+    """Everything the engine may use here."""
+    return Rooms(
+        models=MODELS,
+        spaces=SPACES,
+        metrics={name: metric.mode for name, metric in METRICS.items() if metric.mode in ("min", "max")},
+        data_names=tuple(READERS),
+        mask_kinds=MASK_KINDS,
+        open_session=open_session,
+        check=check,
+        prepare=prepare,
+        picture=picture,
+        user_errors=(InpaintingError,),
+    )

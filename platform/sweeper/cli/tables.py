@@ -1,0 +1,73 @@
+"""What the commands print: leaderboards, lists of sweeps, models and knobs."""
+
+import datetime as dt
+from collections.abc import Mapping
+
+import pandas as pd
+from rich.table import Table
+
+from sweeper.rooms import Knob
+from sweeper.tracking import SweepRow
+
+LEADERBOARD_ROWS = 10
+
+
+def leaderboard(trials: pd.DataFrame, metric: str, mode: str, searched: list[str], rows: int = LEADERBOARD_ROWS) -> Table:
+    """The best search trials, with the knobs that were searched."""
+    table = Table(title=f"the best by {metric} (validation, {'lower' if mode == 'min' else 'higher'} is better)", title_justify="left")
+    for name in ("trial", "state", metric, "step", *searched):
+        table.add_column(name, justify="right" if name in (metric, "step") else "left", no_wrap=name == "trial")
+    for row in ranked(trials, metric, mode).head(rows).to_dict("records"):
+        knobs = [shorten(row.get(f"param.{name}", "")) for name in searched]
+        table.add_row(row["trial"], row["state"], f"{row[f'metric.best_{metric}']:.4g}", f"{row['metric.best_step']:.0f}", *knobs)
+    return table
+
+
+def ranked(trials: pd.DataFrame, metric: str, mode: str) -> pd.DataFrame:
+    """Search trials that have a value, the best first."""
+    column = f"metric.best_{metric}"
+    if column not in trials:
+        return trials.iloc[:0]
+    found = trials[(trials["role"] == "search") & trials[column].notna()]
+    return found.sort_values([column, "trial"], ascending=[mode == "min", True])
+
+
+def searched_knobs(trials: pd.DataFrame) -> list[str]:
+    """Knobs that take more than one value among the search trials."""
+    search = trials[trials["role"] == "search"]
+    return [column.removeprefix("param.") for column in search.columns if column.startswith("param.") and search[column].nunique() > 1]
+
+
+def shorten(text: object) -> str:
+    """A number in four digits, anything else as it is."""
+    try:
+        return f"{float(str(text)):.4g}"
+    except ValueError:
+        return str(text)
+
+
+def sweep_list(sweeps: list[SweepRow]) -> Table:
+    """All sweeps, the newest first."""
+    table = Table("name", "state", "model", "data", "objective", "best", "begun", title="sweeps", title_justify="left")
+    for sweep in sweeps:
+        best = sweep.metrics.get("best_value")
+        begun = dt.datetime.fromtimestamp(sweep.started_s).strftime("%Y-%m-%d %H:%M")
+        tags = sweep.tags
+        table.add_row(
+            sweep.name,
+            tags.get("sweep.state", ""),
+            tags.get("sweep.model", ""),
+            tags.get("sweep.data", ""),
+            tags.get("sweep.objective", ""),
+            "" if best is None else f"{best:.4g}",
+            begun,
+        )
+    return table
+
+
+def knob_table(model: str, space: Mapping[str, Knob]) -> Table:
+    """A model's knobs: range, the paper's value, where it stands, why these bounds."""
+    table = Table("knob", "range", "paper", "unit", "source", "why", title=f"knobs of {model}", title_justify="left")
+    for name, knob in space.items():
+        table.add_row(name, knob.allowed, str(knob.paper), knob.unit, knob.source, knob.reason)
+    return table

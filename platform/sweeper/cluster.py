@@ -1,0 +1,227 @@
+"""Ray: a local one or a running cluster, whether it can hold a trial at all, and running trials on it."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+# Ray Tune's own records are switched off: the journal is this engine's, and Tune's would be a second, slower one.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
+os.environ.setdefault("TUNE_RESULT_BUFFER_LENGTH", "1")
+os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+import ray.tune
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from sweeper.errors import ResourceError
+from sweeper.search import Assignment
+from sweeper.spec import Resources
+from sweeper.trial import SweepTrial, TrialPlan
+
+OBJECT_STORE_BYTES = 200 * 2**20
+CHECKPOINTS_KEPT = 2
+WORKER_RESTARTS = 3
+
+
+class Listener(Protocol):
+    """Who is told what happens to the trials, in order, from the driver's loop."""
+
+    def next(self) -> Assignment | None:
+        """The next run to do; None when there is no more."""
+        ...
+
+    def on_start(self, assignment: Assignment) -> None:
+        """A worker has taken the run."""
+        ...
+
+    def on_result(self, trial: str, result: dict[str, Any]) -> None:
+        """A step is done."""
+        ...
+
+    def on_end(self, trial: str, result: dict[str, Any], error: str | None) -> None:
+        """The run is over; `error` tells of a crash that restarts did not mend."""
+        ...
+
+    def out_of_time(self) -> bool:
+        """Whether running trials are to be stopped after their current step."""
+        ...
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Ray for the length of a `with`: a local one that ends with it, or a running cluster.
+
+    Args:
+        address: None for a local Ray on this machine (or the one that this process has started already), else as `ray.init` takes it.
+
+    Raises:
+        ResourceError: the cluster cannot be reached.
+    """
+    started_here = not ray.is_initialized()
+    if started_here:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+        if address is None:
+            options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        try:
+            ray.init(address=address or "local", **options)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ResourceError(
+                f"a Ray cluster must answer at {address or 'this machine'}, but none does ({error}); check the address"
+            ) from error
+    try:
+        yield
+    finally:
+        if started_here:
+            ray.shutdown()
+
+
+def check_resources(resources: Resources) -> int:
+    """How many trials can run at once.
+
+    Raises:
+        ResourceError: no node of the cluster could ever hold one trial.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    places = [_places(node, resources) for node in nodes]
+    if not any(places):
+        cpus = max((node.get("CPU", 0) for node in nodes), default=0)
+        gpus = max((node.get("GPU", 0) for node in nodes), default=0)
+        raise ResourceError(
+            f"a trial must fit one node, but asks for {resources.cpus:g} CPUs and {resources.gpus:g} GPUs where the largest node has "
+            f"{cpus:g} and {gpus:g}; lower resources.cpus or resources.gpus, or use a larger cluster"
+        )
+    return sum(places)
+
+
+def _places(node: dict[str, float], resources: Resources) -> int:
+    """How many trials a node holds at once."""
+    by_cpu = int(node.get("CPU", 0) / resources.cpus + 1e-9)
+    if not resources.gpus:
+        return by_cpu
+    gpus = node.get("GPU", 0)
+    by_gpu = int(gpus) * int(1 / resources.gpus + 1e-9) if resources.gpus < 1 else int(gpus / resources.gpus + 1e-9)
+    return min(by_cpu, by_gpu)
+
+
+def node_hardware() -> str:
+    """The cluster's nodes in words, for the record."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs, {node.get('memory', 0) / 2**30:.0f} GiB" for node in nodes)
+
+
+def run_trials(
+    plan: TrialPlan, listener: Listener, scheduler: TrialScheduler, resources: Resources, folder: Path, *, at_once: int, limit: int
+) -> None:
+    """Runs what the listener hands out until it has no more.
+
+    Args:
+        plan: what the trials have in common.
+        listener: gives the runs and hears of them.
+        scheduler: decides which trial goes on.
+        resources: what one trial holds.
+        folder: for checkpoints; a new folder inside it is made for this call.
+        at_once: greatest number of trials at the same time.
+        limit: greatest number of trials.
+    """
+    attempt = len(list(folder.glob("attempt-*"))) + 1
+    trainable: Callable[..., Any] = ray.tune.with_resources(
+        ray.tune.with_parameters(SweepTrial, plan=plan), {"cpu": resources.cpus, "gpu": resources.gpus}
+    )
+    tuner = ray.tune.Tuner(
+        trainable,
+        tune_config=ray.tune.TuneConfig(
+            search_alg=_ListenerSearcher(listener),
+            scheduler=scheduler,
+            num_samples=max(limit, 1),
+            max_concurrent_trials=at_once,
+            reuse_actors=True,
+            trial_dirname_creator=_trial_folder,
+        ),
+        run_config=ray.tune.RunConfig(
+            name=f"attempt-{attempt:03d}",
+            storage_path=str(folder.resolve()),
+            callbacks=[_ListenerCallback(listener)],
+            stop=_BudgetStopper(listener),
+            checkpoint_config=ray.tune.CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT),
+            failure_config=ray.tune.FailureConfig(max_failures=WORKER_RESTARTS),
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+
+
+def checkpoints_of(folder: Path, trial: str) -> list[Path]:
+    """A trial's checkpoint folders over all attempts, the newest first."""
+    return sorted(folder.glob(f"attempt-*/{trial}/checkpoint_*"), key=lambda path: (path.parts[-3], path.name), reverse=True)
+
+
+def _trial_folder(trial: Any) -> str:
+    return str(trial.config["trial"])
+
+
+class _Adapter:
+    """Holds the listener for Ray Tune, which pickles and copies what it is given: neither must reach into open files."""
+
+    def __init__(self, listener: Listener) -> None:
+        super().__init__()
+        self._listener = listener
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Adapter":
+        return self
+
+
+class _ListenerSearcher(_Adapter, Searcher):  # type: ignore[misc]
+    """Hands the listener's runs to Ray Tune; holds no state of its own."""
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        assignment = None if self._listener.out_of_time() else self._listener.next()
+        return Searcher.FINISHED if assignment is None else asdict(assignment)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The callback hears of it."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study and the journal hold everything."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+class _ListenerCallback(_Adapter, ray.tune.Callback):  # type: ignore[misc]
+    """Tells the listener what Ray Tune does."""
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._listener.on_start(Assignment(**trial.config))
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+        self._listener.on_result(trial.config["trial"], result)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._listener.on_end(trial.config["trial"], trial.last_result or {}, None)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        error = str((trial.error_file and Path(trial.error_file).read_text().strip().splitlines()[-1]) or "the worker was lost")
+        self._listener.on_end(trial.config["trial"], trial.last_result or {}, error)
+
+
+class _BudgetStopper(_Adapter, ray.tune.Stopper):  # type: ignore[misc]
+    """Stops trials at their next result once the sweep's time is spent."""
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return not result.get("done") and self._listener.out_of_time()
+
+    def stop_all(self) -> bool:
+        return False

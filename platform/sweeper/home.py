@@ -1,0 +1,55 @@
+"""Where sweeps live on disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper.errors import SweepStateError
+
+DEFAULT_STORE = "sqlite:///mlflow.db"
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where sweeps live.
+
+    Attributes:
+        root: the folder that holds `sweeps/NAME/` for each sweep.
+        store: MLflow's address; a relative SQLite path is relative to `root`.
+    """
+
+    root: Path
+    store: str = DEFAULT_STORE
+
+    @property
+    def store_uri(self) -> str:
+        """The address with a relative SQLite path made absolute."""
+        if self.store.startswith("sqlite:///") and not self.store.startswith("sqlite:////"):
+            return f"sqlite:///{(self.root / self.store.removeprefix('sqlite:///')).resolve()}"
+        return self.store
+
+    def folder(self, name: str) -> Path:
+        """A sweep's folder."""
+        return self.root / "sweeps" / name
+
+    def spec_file(self, name: str) -> Path:
+        """The resolved spec of a sweep that was begun.
+
+        Raises:
+            SweepStateError: there is no such sweep here.
+        """
+        path = self.folder(name) / "spec.yaml"
+        if not path.exists():
+            there = sorted(entry.parent.name for entry in self.root.glob("sweeps/*/spec.yaml"))
+            raise SweepStateError(
+                f"a sweep must lie in {self.root.resolve() / 'sweeps'}, but {name!r} does not; there is: {', '.join(there) or 'none'}; "
+                "name one of these, or another folder with --home"
+            )
+        return path
+
+    def free_name(self, name: str) -> str:
+        """`name`, or `name-2`, `name-3`, ... where a sweep of that name is there already."""
+        candidate, number = name, 1
+        while (self.folder(candidate) / "spec.yaml").exists():
+            number += 1
+            candidate = f"{name}-{number}"
+        return candidate

@@ -1,0 +1,157 @@
+"""The sweep's own record: one line of JSON for everything that happened, appended before anything else is told.
+
+MLflow, the Optuna study and Ray Tune keep records too, but each can lose its last moments or refuse to come back. The journal is what
+a resumed sweep believes. A line that a crash cut off is left out when reading; a lock keeps a second driver away.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from sweeper.errors import SweepStateError
+
+State = Literal["running", "complete", "stopped", "diverged", "failed"]
+ENDED: tuple[str, ...] = ("complete", "stopped", "diverged", "failed")
+
+
+@dataclass
+class TrialRecord:
+    """What is known of one trial.
+
+    Attributes:
+        trial: its name within the sweep, "search-0007" or "final-2".
+        number: its place in the search, or the final's index.
+        knobs: its configuration.
+        seed: its seed.
+        state: "running" until it ended: "complete" (its whole budget), "stopped" (by the scheduler or the sweep's budget),
+            "diverged" (a loss that was not finite) or "failed" (an error).
+        reason: why it ended early; empty otherwise.
+        results: metrics by step.
+    """
+
+    trial: str
+    number: int
+    knobs: dict[str, Any]
+    seed: int
+    state: State = "running"
+    reason: str = ""
+    results: dict[int, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """ "search" or "final"."""
+        return self.trial.split("-")[0]
+
+    def best(self, metric: str, mode: str) -> tuple[int, float] | None:
+        """The best step by a metric and its value; None before the first."""
+        values = [(result[metric], step) for step, result in self.results.items() if metric in result]
+        if not values:
+            return None
+        value, step = min(values) if mode == "min" else max(values, key=lambda entry: (entry[0], -entry[1]))
+        return step, value
+
+
+class Journal:
+    """Append-only record of one sweep.
+
+    Thread safety: one writer at a time; the driver's loop is the only one. Ownership: holds the folder's lock until `close`.
+
+    Attributes:
+        folder: the sweep's folder.
+        trials: every trial by name, in the order of their starts.
+        spent_s: wall time of the search in earlier attempts and this one, as far as written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Opens a sweep's folder, reads what is there, and locks it.
+
+        Raises:
+            SweepStateError: another process is running this sweep.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = open(folder / "driver.lock", "a+")  # noqa: SIM115 - held until close
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise SweepStateError(
+                f"one process at a time may run a sweep, but another one is running {folder.name!r}; "
+                "wait for it, or give this one another name"
+            ) from error
+        self.folder = folder
+        self._path = folder / "journal.jsonl"
+        self.trials: dict[str, TrialRecord] = {}
+        self.spent_s = 0.0
+        for event in read_events(self._path):
+            self._apply(event)
+        _cut_torn_line(self._path)
+        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - held until close
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def start(self, trial: str, number: int, knobs: dict[str, Any], seed: int) -> None:
+        """A trial starts, or starts again after an interruption."""
+        if trial not in self.trials:
+            self._write({"event": "start", "trial": trial, "number": number, "knobs": knobs, "seed": seed})
+
+    def result(self, trial: str, step: int, metrics: dict[str, float]) -> None:
+        """A trial has finished a step."""
+        self._write({"event": "result", "trial": trial, "step": step, "metrics": metrics})
+
+    def end(self, trial: str, state: State, reason: str = "") -> None:
+        """A trial is over for good."""
+        self._write({"event": "end", "trial": trial, "state": state, "reason": reason}, durable=True)
+
+    def clock(self, spent_s: float) -> None:
+        """The search has taken so many seconds up to now, all attempts together."""
+        self._write({"event": "clock", "spent_s": round(spent_s, 3)})
+
+    def close(self) -> None:
+        """Writes everything out and lets the lock go."""
+        self._file.close()
+        self._lock.close()
+
+    def _write(self, event: dict[str, Any], *, durable: bool = False) -> None:
+        self._apply(event)
+        self._file.write(json.dumps(event | {"time": round(time.time(), 3)}) + "\n")
+        self._file.flush()
+        if durable:
+            os.fsync(self._file.fileno())
+
+    def _apply(self, event: dict[str, Any]) -> None:
+        if event["event"] == "clock":
+            self.spent_s = event["spent_s"]
+        elif event["event"] == "start":
+            self.trials[event["trial"]] = TrialRecord(event["trial"], event["number"], event["knobs"], event["seed"])
+        elif event["event"] == "result":
+            self.trials[event["trial"]].results[event["step"]] = event["metrics"]
+        elif event["event"] == "end":
+            record = self.trials[event["trial"]]
+            record.state, record.reason = event["state"], event["reason"]
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a journal; a last line that was cut off is left out."""
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        if line.endswith("\n") and line.strip():
+            yield json.loads(line)
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Removes what follows the last newline, so that the next line starts on its own."""
+    if path.exists():
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(path, whole)

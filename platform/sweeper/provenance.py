@@ -1,0 +1,42 @@
+"""What a number was made with: code, versions, machine."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("inpaint-sweeps", "torch", "ray", "optuna", "mlflow", "numpy")
+
+
+def code_tags() -> dict[str, str]:
+    """Commit and dirty flag of the checkout that the engine runs from; "none" for an installed wheel."""
+    folder = Path(__file__).resolve().parent
+    commit = _git(folder, "rev-parse", "HEAD")
+    dirty = _git(folder, "status", "--porcelain", "--untracked-files=no") if commit else ""
+    return {"git.commit": commit or "none", "git.dirty": str(bool(dirty)).lower()}
+
+
+def version_tags() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    tags = {"version.python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            tags[f"version.{name}"] = version(name)
+        except PackageNotFoundError:
+            tags[f"version.{name}"] = "not installed"
+    return tags
+
+
+def machine() -> str:
+    """This machine in words."""
+    return f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """Output of a git command; empty where git or the checkout is missing."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

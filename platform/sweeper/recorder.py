@@ -1,0 +1,170 @@
+"""Writes down what happens to trials: first in the journal, then in the study, then in MLflow, then on the screen."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sweeper.journal import ENDED, Journal, State
+from sweeper.search import Assignment, Proposals
+from sweeper.tracking import Store, Writer
+
+
+class Progress(Protocol):
+    """The screen."""
+
+    def stage(self, title: str, total: int, done: int) -> None:
+        """A stage begins: so many trials, some done before."""
+        ...
+
+    def started(self, trial: str) -> None:
+        """A trial is running."""
+        ...
+
+    def advanced(self, trial: str, step: int, value: float) -> None:
+        """A trial has a new value of the objective."""
+        ...
+
+    def ended(self, trial: str, state: str, reason: str, value: float | None) -> None:
+        """A trial is over, with its best value."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+        ...
+
+
+@dataclass
+class SweepRun:
+    """A sweep in progress: what its stages share.
+
+    Attributes:
+        name: the sweep's name.
+        metric: the objective.
+        mode: "min" or "max".
+        journal: the sweep's own record.
+        store: MLflow.
+        writer: sends to it.
+        parent: the sweep's MLflow run.
+        progress: the screen.
+        run_ids: MLflow run of each trial that was begun in this process.
+    """
+
+    name: str
+    metric: str
+    mode: str
+    journal: Journal
+    store: Store
+    writer: Writer
+    parent: str
+    progress: Progress
+    run_ids: dict[str, str] = field(default_factory=dict)
+
+    def begin_run(self, trial: str, knobs: dict[str, Any], seed: int) -> str:
+        """The MLflow run of a trial, found again or made."""
+        if trial not in self.run_ids:
+            role = trial.split("-")[0]
+            self.run_ids[trial] = self.store.begin(self.name, role, trial, self.parent, {"sweep.seed": str(seed)}, knobs)
+        return self.run_ids[trial]
+
+    def catch_up(self) -> None:
+        """Sends MLflow what the journal knows and the store does not: a resumed sweep's first act."""
+        if not self.journal.trials:
+            return
+        rows = self.store.trials(self.name)
+        stored = {row["trial"]: (row["run_id"], row["state"]) for row in rows.to_dict("records")}
+        for record in self.journal.trials.values():
+            run_id, state = stored.get(record.trial, ("", ""))
+            if run_id and state == record.state and state in ENDED:
+                self.run_ids[record.trial] = run_id
+            self.begin_run(record.trial, record.knobs, record.seed)
+            sent = {step for step, _ in self.store.history(self.run_ids[record.trial], self.metric)}
+            for step, metrics in record.results.items():
+                if step not in sent:
+                    self.writer.metrics(self.run_ids[record.trial], step, metrics)
+            if record.state in ENDED and state != record.state:
+                self.end_run(record.trial)
+
+    def end_run(self, trial: str) -> None:
+        """Closes a trial's MLflow run with the metrics of its best step."""
+        record = self.journal.trials[trial]
+        best = record.best(self.metric, self.mode)
+        if best is not None:
+            step, _ = best
+            summary = {f"best_{name}": value for name, value in record.results[step].items()}
+            self.writer.metrics(self.run_ids[trial], max(record.results), summary | {"best_step": float(step)})
+        self.writer.end(self.run_ids[trial], record.state, record.reason)
+
+
+class StageListener:
+    """Hears of one stage's trials (the search, or the final runs) and hands out its assignments."""
+
+    def __init__(self, run: SweepRun, proposals: Proposals | None, todo: list[Assignment], ends_s: float | None = None) -> None:
+        """Begins a stage.
+
+        Args:
+            run: the sweep.
+            proposals: where further assignments come from; None = `todo` is all there is.
+            todo: assignments to hand out first, in order.
+            ends_s: `time.monotonic()` after which nothing more is started and running trials stop; None = never.
+        """
+        self._run = run
+        self._proposals = proposals
+        self._todo = list(todo)
+        self._ends_s = ends_s
+        self._begun_s = time.monotonic() - run.journal.spent_s
+
+    def next(self) -> Assignment | None:
+        """The next assignment."""
+        if self._todo:
+            return self._todo.pop(0)
+        return self._proposals.ask() if self._proposals is not None else None
+
+    def out_of_time(self) -> bool:
+        """Whether the stage's time is spent."""
+        return self._ends_s is not None and time.monotonic() >= self._ends_s
+
+    def on_start(self, assignment: Assignment) -> None:
+        """A worker has taken an assignment."""
+        self._run.journal.start(assignment.trial, assignment.number, assignment.knobs, assignment.seed)
+        self._run.begin_run(assignment.trial, assignment.knobs, assignment.seed)
+        self._run.progress.started(assignment.trial)
+
+    def on_result(self, trial: str, result: dict[str, Any]) -> None:
+        """A step is done; a step that was told before (after a restart) tells nothing new."""
+        metrics = result.get("metrics")
+        if metrics is None:
+            return
+        run, step = self._run, int(result["step"])
+        metrics = metrics | {f"test_{name}": value for name, value in result.get("test", {}).items()}
+        if step in run.journal.trials[trial].results:
+            return
+        run.journal.result(trial, step, metrics)
+        if self._proposals is not None:
+            self._proposals.report(trial, step, metrics[run.metric])
+            run.journal.clock(time.monotonic() - self._begun_s)
+        run.writer.metrics(run.run_ids[trial], step, metrics)
+        run.progress.advanced(trial, step, metrics[run.metric])
+
+    def on_end(self, trial: str, result: dict[str, Any], error: str | None) -> None:
+        """A trial is over."""
+        state, reason = self._judge(result, error)
+        run = self._run
+        run.journal.end(trial, state, reason)
+        best = run.journal.trials[trial].best(run.metric, run.mode)
+        value = best[1] if best else None
+        if self._proposals is not None:
+            self._proposals.tell(trial, state, value)
+        run.end_run(trial)
+        run.progress.ended(trial, state, reason, value)
+
+    def _judge(self, result: dict[str, Any], error: str | None) -> tuple[State, str]:
+        """Why a trial ended."""
+        if error is not None:
+            return "failed", error
+        if "failed" in result:
+            return "failed", str(result["failed"])
+        if result.get("diverged"):
+            return "diverged", f"the loss was not finite at step {result['step']}"
+        if result.get("finished"):
+            return "complete", ""
+        return "stopped", "the sweep's time was spent" if self.out_of_time() else "the scheduler stopped it"

@@ -1,0 +1,151 @@
+"""What the engine needs of the rooms beside it, handed in by whoever knows them all.
+
+The engine imports neither `trainables` nor `search_spaces`; it sees this.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Knob(Protocol):
+    """A documented knob; `search_spaces.knob` has the two kinds."""
+
+    @property
+    def paper(self) -> Any:
+        """The source's value."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """The unit; empty where it has none."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where the value stands."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why these bounds."""
+        ...
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words."""
+        ...
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value is allowed."""
+        ...
+
+
+class TrainingSession(Protocol):
+    """One training run that can be saved and continued; `trainables.Session` is the one."""
+
+    @property
+    def steps(self) -> int:
+        """How many steps are done."""
+        ...
+
+    @property
+    def epoch(self) -> float:
+        """How many times the training split was seen."""
+        ...
+
+    def step(self) -> dict[str, float]:
+        """Trains one step and measures on the validation split."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Writes a checkpoint."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Continues from a checkpoint."""
+        ...
+
+    def restore_best(self) -> None:
+        """Puts the best step's weights back."""
+        ...
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Measures on a split."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rooms:
+    """The neighbours of the engine, as functions and tables.
+
+    Every function must be importable by name on a worker (a module-level function), since Ray sends it there.
+
+    Attributes:
+        models: import path of each registered model.
+        spaces: knobs of each registered model.
+        metrics: "min" or "max" for every validation metric.
+        data_names: the named image sets.
+        mask_kinds: the kinds of hole.
+        open_session: (request) -> a `TrainingSession`; runs on a worker.
+        check: (model, knobs, data, mask) -> None; raises where the model cannot be built so. Touches no data.
+        prepare: (data, mask) -> facts of the data: counts, fingerprint, skipped files and the plain fill's metrics.
+        picture: (request, checkpoint folder, file) -> None; writes a picture grid of the model of a checkpoint.
+        user_errors: root errors of the neighbours, to be shown without a traceback.
+    """
+
+    models: Mapping[str, str]
+    spaces: Mapping[str, Mapping[str, Knob]]
+    metrics: Mapping[str, str]
+    data_names: tuple[str, ...]
+    mask_kinds: tuple[str, ...]
+    open_session: Callable[["SessionRequest"], TrainingSession]
+    check: Callable[[str, Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], None]
+    prepare: Callable[[Mapping[str, Any], Mapping[str, Any]], "DataFacts"]
+    picture: Callable[["SessionRequest", Path, Path], None]
+    user_errors: tuple[type[Exception], ...]
+
+
+@dataclass(frozen=True)
+class SessionRequest:
+    """Everything that defines one training run.
+
+    Attributes:
+        model: registered name or "module:Class".
+        knobs: the full configuration.
+        data: fields of an image source.
+        mask: fields of a mask.
+        seed: of weights, order, holes, dropout and augmentation.
+        objective: the validation metric that chooses the best step.
+        step_images: training images a step; None = one epoch.
+        device: "cpu" or "cuda".
+        threads: CPU threads; None = leave as it is.
+    """
+
+    model: str
+    knobs: Mapping[str, Any]
+    data: Mapping[str, Any]
+    mask: Mapping[str, Any]
+    seed: int
+    objective: str
+    step_images: int | None = None
+    device: str = "cpu"
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What preparing the data told.
+
+    Attributes:
+        counts: images in each split.
+        fingerprint: changes when any prepared pixel changes.
+        skipped: names of files that did not decode.
+        baseline: metrics of the plain ring-mean fill: "validation" and "test" -> metric -> value.
+    """
+
+    counts: Mapping[str, int]
+    fingerprint: str
+    skipped: tuple[str, ...]
+    baseline: Mapping[str, Mapping[str, float]]

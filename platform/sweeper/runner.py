@@ -1,0 +1,232 @@
+"""One sweep from start to end: prepare, search, train the best again under several seeds, measure it once on the test split."""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeper import cluster, provenance
+from sweeper.home import Home
+from sweeper.journal import ENDED, Journal, TrialRecord
+from sweeper.recorder import Progress, StageListener, SweepRun
+from sweeper.rooms import DataFacts, Rooms, SessionRequest
+from sweeper.search import Assignment, Proposals, scheduler
+from sweeper.space import resolve_knobs
+from sweeper.spec import Spec
+from sweeper.tracking import Store, Writer
+from sweeper.trial import TrialPlan
+
+FINAL_SEED_STEP = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep came to.
+
+    Attributes:
+        name: the sweep's name.
+        run_id: its MLflow run.
+        records: every trial.
+        facts: what preparing the data told.
+        best: the best search trial; None where none has a value.
+        pictures: the picture grids, the best trial's first.
+        wall_s: wall time of this call in seconds.
+    """
+
+    name: str
+    run_id: str
+    records: list[TrialRecord]
+    facts: DataFacts
+    best: TrialRecord | None
+    pictures: list[Path]
+    wall_s: float
+
+
+def run(spec: Spec, rooms: Rooms, home: Home, progress: Progress, *, spec_name: str, address: str | None = None) -> Outcome:
+    """Runs a sweep, or goes on with one that was interrupted.
+
+    Args:
+        spec: validated; its name says which folder and which MLflow run.
+        rooms: the neighbours.
+        home: where the sweep lives.
+        progress: the screen.
+        spec_name: the shipped spec's name or the file's stem, kept as a tag for the reports.
+        address: of a running Ray cluster; None = this machine.
+
+    Raises:
+        SweepError: resources that cannot be had, a store that does not answer, a sweep that another process runs.
+        KeyboardInterrupt: after the sweep was left in a state that `sweep resume` takes up.
+    """
+    begun_s = time.monotonic()
+    facts = rooms.prepare(spec.data.model_dump(), spec.mask.model_dump())
+    if facts.skipped:
+        progress.note(f"{len(facts.skipped)} images did not decode and were left out, the first: {facts.skipped[0]}")
+    with cluster.connected(address):
+        at_once = cluster.check_resources(spec.resources)
+        store = Store(home.store_uri)
+        folder = home.folder(spec.name)
+        with Journal(folder) as journal:
+            (folder / "spec.yaml").write_text(spec.to_yaml())
+            with _tracked(spec, rooms, store, journal, progress, facts, spec_name) as sweep_run:
+                _search(spec, rooms, sweep_run, facts, at_once)
+                best = _best(sweep_run)
+                if best is not None:
+                    _finals(spec, rooms, sweep_run, best, at_once)
+                pictures = _keep_pictures(spec, rooms, sweep_run)
+            records = list(journal.trials.values())
+            return Outcome(spec.name, sweep_run.parent, records, facts, best, pictures, time.monotonic() - begun_s)
+
+
+@contextmanager
+def _tracked(
+    spec: Spec, rooms: Rooms, store: Store, journal: Journal, progress: Progress, facts: DataFacts, spec_name: str
+) -> Iterator[SweepRun]:
+    """The sweep's MLflow run for the length of a `with`; whatever ends it, no run is left RUNNING."""
+    mode = rooms.metrics[spec.objective.metric]
+    tags = {
+        "sweep.spec": spec_name,
+        "sweep.model": spec.model,
+        "sweep.data": spec.data.name,
+        "sweep.data_fingerprint": facts.fingerprint,
+        "sweep.data_counts": json.dumps(dict(facts.counts)),
+        "sweep.image_px": str(spec.data.image_px),
+        "sweep.mask": f"{spec.mask.kind} {spec.mask.hole_px} px" if spec.mask.kind != "strokes" else spec.mask.kind,
+        "sweep.objective": spec.objective.metric,
+        "sweep.mode": mode,
+        "sweep.epochs": f"{spec.budget.epochs:g}",
+        "hardware.driver": provenance.machine(),
+        "hardware.cluster": cluster.node_hardware(),
+    }
+    parent = store.begin(spec.name, "sweep", None, None, tags | provenance.code_tags() | provenance.version_tags(), {})
+    store.log_file(parent, journal.folder / "spec.yaml")
+    writer = Writer(store)
+    run = SweepRun(spec.name, spec.objective.metric, mode, journal, store, writer, parent, progress)
+    state = "failed"
+    try:
+        for split, metrics in facts.baseline.items():
+            writer.metrics(parent, 0, {f"ring_mean_{split}_{name}": value for name, value in metrics.items()})
+        run.catch_up()
+        yield run
+        state = "finished"
+    except KeyboardInterrupt:
+        state = "interrupted"
+        raise
+    finally:
+        for trial, run_id in run.run_ids.items():
+            record = journal.trials.get(trial)
+            if record is None or record.state not in ENDED:
+                writer.end(run_id, "interrupted")
+        best = _best(run)
+        if best is not None:
+            value = best.best(run.metric, run.mode)
+            writer.metrics(parent, 0, {"best_value": value[1] if value else math.nan})
+            writer.tags(parent, {"sweep.best": best.trial})
+        writer.end(parent, state)
+        writer.close()
+
+
+def _search(spec: Spec, rooms: Rooms, run: SweepRun, facts: DataFacts, at_once: int) -> None:
+    """The search stage; returns at once where it was finished before."""
+    folder = run.journal.folder
+    records = [record for record in run.journal.trials.values() if record.kind == "search"]
+    proposals = Proposals(spec, resolve_knobs(spec, rooms), run.mode, folder)
+    unfinished = proposals.reconcile(records, run.metric, run.mode)
+    todo = [_continued(record, folder) for record in unfinished]
+    ended = sum(record.state in ENDED for record in records)
+    left = proposals.limit - proposals.begun() + len(todo)
+    ends_s = None if spec.budget.wall_s is None else time.monotonic() + spec.budget.wall_s - run.journal.spent_s
+    run.progress.stage("search", proposals.limit, ended)
+    if left and (ends_s is None or ends_s > time.monotonic()):
+        steps = math.ceil(spec.budget.epochs * facts.counts["train"] / (spec.budget.step_images or facts.counts["train"]))
+        rungs = scheduler(spec, run.mode, steps, records)
+        listener = StageListener(run, proposals, todo, ends_s)
+        plan = _plan(spec, rooms)
+        cluster.run_trials(plan, listener, rungs, spec.resources, folder / "checkpoints", at_once=at_once, limit=left)
+
+
+def _finals(spec: Spec, rooms: Rooms, run: SweepRun, best: TrialRecord, at_once: int) -> None:
+    """Trains the best configuration again under fresh seeds, each measured once on the test split."""
+    folder, known = run.journal.folder, run.journal.trials
+    todo = []
+    for index in range(spec.seeds):
+        record = known.get(f"final-{index}")
+        if record is None:
+            todo.append(Assignment(f"final-{index}", index, best.knobs, spec.search.seed + FINAL_SEED_STEP + index))
+        elif record.state not in ENDED:
+            todo.append(_continued(record, folder))
+    run.progress.stage("final", spec.seeds, spec.seeds - len(todo))
+    if todo:
+        listener = StageListener(run, None, todo)
+        rungs = scheduler(spec.model_copy(update={"scheduler": type(spec.scheduler)()}), run.mode, 1)
+        plan = _plan(spec, rooms)
+        cluster.run_trials(plan, listener, rungs, spec.resources, folder / "checkpoints", at_once=at_once, limit=len(todo))
+
+
+def _continued(record: TrialRecord, folder: Path) -> Assignment:
+    """A begun trial, to go on from its checkpoints."""
+    checkpoints = [str(path) for path in cluster.checkpoints_of(folder / "checkpoints", record.trial)]
+    return Assignment(record.trial, record.number, record.knobs, record.seed, checkpoints)
+
+
+def _plan(spec: Spec, rooms: Rooms) -> TrialPlan:
+    return TrialPlan(rooms, session_request(spec, {}, spec.search.seed), spec.budget.epochs)
+
+
+def session_request(spec: Spec, knobs: Mapping[str, Any], seed: int) -> SessionRequest:
+    """What defines one training run of a sweep."""
+    return SessionRequest(
+        model=spec.model,
+        knobs=knobs,
+        data=spec.data.model_dump(),
+        mask=spec.mask.model_dump(),
+        seed=seed,
+        objective=spec.objective.metric,
+        step_images=spec.budget.step_images,
+        device="cuda" if spec.resources.gpus else "cpu",
+        threads=max(1, int(spec.resources.cpus)),
+    )
+
+
+def _ranked(run: SweepRun) -> list[TrialRecord]:
+    """Search trials with a value, the best first."""
+    found = [
+        (best[1], record)
+        for record in run.journal.trials.values()
+        if record.kind == "search" and (best := record.best(run.metric, run.mode))
+    ]
+    sign = 1 if run.mode == "min" else -1
+    return [record for _, record in sorted(found, key=lambda entry: (sign * entry[0], entry[1].number))]
+
+
+def _best(run: SweepRun) -> TrialRecord | None:
+    ranked = _ranked(run)
+    return ranked[0] if ranked else None
+
+
+def _keep_pictures(spec: Spec, rooms: Rooms, run: SweepRun) -> list[Path]:
+    """Picture grids of the best trials, and the best one's checkpoint, on disk and in MLflow."""
+    folder = run.journal.folder
+    pictures = []
+    for place, record in enumerate(_ranked(run)[: max(spec.pictures, 1)]):
+        checkpoints = cluster.checkpoints_of(folder / "checkpoints", record.trial)
+        if not checkpoints:
+            run.progress.note(f"{record.trial} has no checkpoint left: no picture")
+            continue
+        if place == 0:
+            run.store.log_file(run.parent, checkpoints[0] / "checkpoint.pt", "best")
+        if place < spec.pictures:
+            file = folder / "pictures" / f"{record.trial}.png"
+            file.parent.mkdir(exist_ok=True)
+            request = session_request(spec, record.knobs, record.seed)
+            rooms.picture(SessionRequest(**{**request.__dict__, "device": "cpu", "threads": None}), checkpoints[0], file)
+            run.store.log_file(run.run_ids[record.trial], file, "pictures")
+            pictures.append(file)
+            if place == 0:
+                shutil.copy(file, folder / "pictures" / "best.png")
+                run.store.log_file(run.parent, folder / "pictures" / "best.png", "pictures")
+    return pictures

@@ -1,0 +1,106 @@
+"""From a spec's knobs to what is searched: every knob either fixed, one of several values, or a number between bounds."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sweeper.rooms import Knob, Rooms
+from sweeper.spec import SEARCH_ALL, Range, Setting, Spec
+
+GRID_POINTS = 3
+
+
+@dataclass(frozen=True)
+class KnobSearch:
+    """How one knob is searched.
+
+    Attributes:
+        values: the values to choose from; empty for a range. A single one is a fixed knob.
+        low: least value of a range.
+        high: greatest value of a range.
+        log: whether the range is searched on a logarithmic scale.
+        whole: whether the range holds whole numbers alone.
+        points: how many values a grid takes of the range.
+        first: the value of the first configuration: the paper's, or the nearest that is searched.
+    """
+
+    first: Any
+    values: tuple[Any, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    whole: bool = False
+    points: int = GRID_POINTS
+
+    @property
+    def fixed(self) -> bool:
+        """Whether there is nothing to search."""
+        return len(self.values) == 1
+
+    def grid(self) -> tuple[Any, ...]:
+        """The values that a grid search takes."""
+        if self.values:
+            return self.values
+        spread = np.geomspace if self.log else np.linspace
+        points = [float(point) for point in spread(self.low, self.high, self.points)]
+        points[0], points[-1] = self.low, self.high
+        return tuple(dict.fromkeys(round(point) for point in points)) if self.whole else tuple(points)
+
+
+def resolve_knobs(spec: Spec, rooms: Rooms) -> dict[str, KnobSearch]:
+    """What is searched for every knob of a spec's model.
+
+    Args:
+        spec: a spec whose knobs are known to be allowed.
+        rooms: holds the model's documented knobs; a model without any ("module:Class") has just those that the spec names.
+
+    Returns:
+        One entry a knob, in the documented order.
+    """
+    space: Mapping[str, Knob | None] = rooms.spaces.get(spec.model) or dict.fromkeys(spec.knobs)
+    return {name: _knob_search(spec.knobs.get(name), knob) for name, knob in space.items()}
+
+
+def _knob_search(setting: Setting | None, knob: Knob | None) -> KnobSearch:
+    paper = knob.paper if knob is not None else None
+    if setting is None:
+        return KnobSearch(first=paper, values=(paper,))
+    if setting == SEARCH_ALL and knob is not None:
+        documented = getattr(knob, "values", None)
+        setting = list(documented) if documented else Range(low=knob.low, high=knob.high)  # type: ignore[attr-defined]
+    if isinstance(setting, Range):
+        log = bool(getattr(knob, "log", False)) if setting.log is None else setting.log
+        whole = getattr(knob, "kind", "float") == "int"
+        low, high = (int(setting.low), int(setting.high)) if whole else (setting.low, setting.high)
+        first = low if paper is None else min(max(paper, low), high)
+        return KnobSearch(first, low=low, high=high, log=log, whole=whole, points=setting.points)
+    values = tuple(dict.fromkeys(setting)) if isinstance(setting, list) else (setting,)
+    return KnobSearch(first=paper if paper in values else values[0], values=values)
+
+
+def first_configuration(searched: Mapping[str, KnobSearch]) -> dict[str, Any]:
+    """The paper's own configuration, or the nearest one that is searched."""
+    return {name: knob.first for name, knob in searched.items()}
+
+
+def grid(searched: Mapping[str, KnobSearch]) -> Iterator[dict[str, Any]]:
+    """Every configuration of the grid, the first configuration first."""
+    first = first_configuration(searched)
+    cells = [knob.grid() for knob in searched.values()]
+    if all(value in cell for value, cell in zip(first.values(), cells, strict=True)):
+        yield first
+    for values in itertools.product(*cells):
+        cell = dict(zip(searched, values, strict=True))
+        if cell != first:
+            yield cell
+
+
+def grid_size(searched: Mapping[str, KnobSearch]) -> int:
+    """How many configurations the grid has."""
+    size = 1
+    for knob in searched.values():
+        size *= len(knob.grid())
+    return size

@@ -1,0 +1,298 @@
+"""The one place that writes to and reads from MLflow.
+
+A sweep is one parent run; each of its trials is one nested child run, found again by its name after any restart. `Writer` sends
+metrics in batches from a thread of its own, so that neither training nor the search waits for the store.
+
+Tags of every run: `sweep.name`, `sweep.role` ("sweep", "search" or "final"), `sweep.state`; children have `sweep.trial`
+("NAME/search-0007").
+"""
+
+import logging
+import os
+import queue
+import threading
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import mlflow
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from sqlalchemy.exc import SQLAlchemyError
+
+from sweeper.errors import TrackingError
+
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+logging.getLogger("alembic").setLevel(logging.WARNING)
+
+EXPERIMENT = "inpaint-sweeps"
+METRICS_A_CALL = 1000
+PARAMS_A_CALL = 100
+PAGE = 1000
+RETRY_S = 1.0
+LAST_TRIES = 3
+STATUS = {
+    "running": "RUNNING",
+    "complete": "FINISHED",
+    "stopped": "FINISHED",
+    "finished": "FINISHED",
+    "diverged": "FAILED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+}
+_STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """One sweep as the store has it: its run's id, tags, metrics, and when it began (seconds since 1970)."""
+
+    run_id: str
+    name: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    started_s: float
+
+
+class Store:
+    """An MLflow store that is known to answer.
+
+    Thread safety: calls may come from several threads, as MLflow's client allows. Ownership: the experiment `inpaint-sweeps`.
+    """
+
+    def __init__(self, uri: str, *, create: bool = True) -> None:
+        """Opens a store.
+
+        Args:
+            uri: as MLflow takes it: "sqlite:///mlflow.db", "http://host:5000", ...
+            create: make a SQLite file that is not there; without it that is an error.
+
+        Raises:
+            TrackingError: the store cannot be opened.
+        """
+        self.uri = uri
+        path = _sqlite_path(uri)
+        if path is not None and not path.exists():
+            if not create:
+                raise TrackingError(
+                    f"an MLflow store must exist, but there is none at {uri}; run a sweep first, or name another with --store"
+                )
+            if not path.parent.is_dir():
+                raise TrackingError(
+                    f"the store's folder must exist, but {path.parent} does not; make it, or name another store with --store"
+                )
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self.client = MlflowClient(uri)
+                found = self.client.get_experiment_by_name(EXPERIMENT)
+                location = None if path is None else (path.parent / "mlartifacts").resolve().as_uri()
+                self.experiment = found.experiment_id if found else self.client.create_experiment(EXPERIMENT, artifact_location=location)
+        except _STORE_ERRORS as error:
+            first = str(error).strip().splitlines()[0]
+            raise TrackingError(
+                f"an MLflow store must answer at {uri}, but it does not ({first}); check the address or the file"
+            ) from error
+
+    def sweep(self, name: str) -> SweepRow | None:
+        """A sweep by its name."""
+        runs = self._search(f"tags.`sweep.name` = '{name}' and tags.`sweep.role` = 'sweep'")
+        return _sweep_row(runs[0]) if runs else None
+
+    def sweeps(self) -> list[SweepRow]:
+        """All sweeps, the newest first."""
+        return [_sweep_row(run) for run in self._search("tags.`sweep.role` = 'sweep'")]
+
+    def trials(self, name: str) -> pd.DataFrame:
+        """A sweep's children, one row each.
+
+        Returns:
+            Columns "run_id", "trial", "role", "state", "reason", "seed", "artifacts", "started_s", "ended_s", then "param.KNOB" (text) and
+            "metric.NAME" (the last value).
+        """
+        runs = self._search(f"tags.`sweep.name` = '{name}' and tags.`sweep.role` != 'sweep'")
+        return pd.DataFrame([_trial_row(run) for run in runs]) if runs else pd.DataFrame(columns=["run_id", "trial", "role", "state"])
+
+    def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """(step, value) of a run's metric, by step."""
+        return sorted({(point.step, point.value) for point in self.client.get_metric_history(run_id, metric)})
+
+    def begin(self, name: str, role: str, trial: str | None, parent: str | None, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
+        """Finds or makes a run and sets it to RUNNING.
+
+        Args:
+            name: the sweep's.
+            role: "sweep", "search" or "final".
+            trial: the trial's name; None for the sweep itself.
+            parent: the sweep's run id; None for the sweep itself.
+            tags: more tags.
+            params: logged when the run is made.
+
+        Returns:
+            The run's id.
+        """
+        identity = {"sweep.name": name, "sweep.role": role} | ({"sweep.trial": f"{name}/{trial}"} if trial else {})
+        rule = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
+        every = identity | {"sweep.state": "running"} | dict(tags) | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
+        try:
+            found = self._search(rule)
+            if found:
+                run_id = str(found[0].info.run_id)
+                self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in every.items()])
+                self.client.update_run(run_id, status="RUNNING")
+                return run_id
+            run = self.client.create_run(self.experiment, tags=every, run_name=trial or name)
+            logged = [Param(key, str(value)) for key, value in params.items()]
+            for start in range(0, len(logged), PARAMS_A_CALL):
+                self.client.log_batch(run.info.run_id, params=logged[start : start + PARAMS_A_CALL])
+            return str(run.info.run_id)
+        except _STORE_ERRORS as error:
+            raise TrackingError(
+                f"the MLflow store at {self.uri} must take a new run, but does not ({error}); check its disk and rights"
+            ) from error
+
+    def log_file(self, run_id: str, path: Path, folder: str | None = None) -> None:
+        """Keeps a file with a run."""
+        self.client.log_artifact(run_id, str(path), folder)
+
+    def fetch(self, run_id: str, artifact: str) -> Path:
+        """A run's file, copied here where the store is elsewhere.
+
+        Raises:
+            TrackingError: the run has no such file, or it cannot be had.
+        """
+        try:
+            return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=artifact, tracking_uri=self.uri))
+        except _STORE_ERRORS as error:
+            raise TrackingError(
+                f"run {run_id} must have {artifact}, but it cannot be had ({error}); check the store's artifacts"
+            ) from error
+
+    def _search(self, rule: str) -> list[Run]:
+        """All runs that a filter finds, the newest first."""
+        runs: list[Run] = []
+        token = None
+        while True:
+            page = self.client.search_runs([self.experiment], rule, max_results=PAGE, page_token=token)
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+
+class Writer:
+    """Sends metrics and ends to the store from its own thread, many in one call.
+
+    Thread safety: any thread may call. A call that the store refuses is tried again until `close` gives up.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._queue: queue.Queue[tuple[str, str, Any] | None] = queue.Queue()
+        self._unsent = ""
+        self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
+        self._thread.start()
+
+    def metrics(self, run_id: str, step: int, values: Mapping[str, float]) -> None:
+        """Metrics of one step."""
+        now = int(time.time() * 1000)
+        self._queue.put((run_id, "metrics", [Metric(key, float(value), now, step) for key, value in values.items()]))
+
+    def tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Tags of a run."""
+        self._queue.put((run_id, "tags", [RunTag(key, value) for key, value in tags.items()]))
+
+    def end(self, run_id: str, state: str, reason: str = "") -> None:
+        """A run's end; `state` is a key of `STATUS`."""
+        tags = {"sweep.state": state} | ({"sweep.reason": reason[:5000]} if reason else {})
+        self._queue.put((run_id, "tags", [RunTag(key, value) for key, value in tags.items()]))
+        self._queue.put((run_id, "status", STATUS[state]))
+
+    def close(self, timeout_s: float = 60.0) -> None:
+        """Sends what is left.
+
+        Raises:
+            TrackingError: the store has not taken everything.
+        """
+        self._queue.put(None)
+        self._thread.join(timeout_s)
+        if self._thread.is_alive() or self._unsent:
+            raise TrackingError(
+                f"the MLflow store at {self._store.uri} must take every metric, but some are unsent ({self._unsent or 'it is slow'}); "
+                "the sweep's journal has them: mend the store, then run 'sweep resume'"
+            )
+
+    def _work(self) -> None:
+        """Takes everything that waits and sends it; keeps what the store refuses for the next round; ends at None."""
+        refused: list[tuple[str, str, Any]] = []
+        closing = False
+        last_tries = LAST_TRIES
+        while not closing or (refused and last_tries):
+            fresh: list[tuple[str, str, Any] | None] = []
+            if refused:
+                time.sleep(RETRY_S)
+                last_tries -= closing
+            elif not closing:
+                fresh = [self._queue.get()]
+            while not self._queue.empty():
+                fresh.append(self._queue.get_nowait())
+            closing = closing or None in fresh
+            refused = self._send_all(refused + [entry for entry in fresh if entry is not None])
+
+    def _send_all(self, entries: Sequence[tuple[str, str, Any]]) -> list[tuple[str, str, Any]]:
+        """Sends entries, one call a run; returns those that the store refused."""
+        refused: list[tuple[str, str, Any]] = []
+        self._unsent = ""
+        for run_id in dict.fromkeys(entry[0] for entry in entries):
+            mine = [entry for entry in entries if entry[0] == run_id]
+            try:
+                self._send(run_id, mine)
+            except _STORE_ERRORS as error:
+                self._unsent = str(error).strip().splitlines()[0]
+                refused += mine
+        return refused
+
+    def _send(self, run_id: str, entries: Sequence[tuple[str, str, Any]]) -> None:
+        metrics = [metric for _, kind, payload in entries if kind == "metrics" for metric in payload]
+        tags = [tag for _, kind, payload in entries if kind == "tags" for tag in payload]
+        client = self._store.client
+        for start in range(0, max(len(metrics), 1), METRICS_A_CALL):
+            client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_CALL], tags=tags if start == 0 else [])
+        for _, kind, payload in entries:
+            if kind == "status":
+                client.set_terminated(run_id, status=payload)
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def _sweep_row(run: Run) -> SweepRow:
+    return SweepRow(run.info.run_id, run.data.tags["sweep.name"], dict(run.data.tags), dict(run.data.metrics), run.info.start_time / 1000)
+
+
+def _trial_row(run: Run) -> dict[str, Any]:
+    tags = run.data.tags
+    row: dict[str, Any] = {
+        "run_id": run.info.run_id,
+        "trial": tags["sweep.trial"].split("/", 1)[1],
+        "role": tags["sweep.role"],
+        "state": tags.get("sweep.state", ""),
+        "reason": tags.get("sweep.reason", ""),
+        "seed": int(tags.get("sweep.seed", -1)),
+        "artifacts": run.info.artifact_uri,
+        "started_s": run.info.start_time / 1000,
+        "ended_s": run.info.end_time / 1000 if run.info.end_time else float("nan"),
+    }
+    row |= {f"param.{key}": value for key, value in run.data.params.items()}
+    return row | {f"metric.{key}": value for key, value in run.data.metrics.items()}

@@ -1,0 +1,101 @@
+"""The one Ray Tune trainable: wraps any registered model, one step a call, in a worker process that is used again and again."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import ray.tune
+
+from sweeper.rooms import Rooms, SessionRequest, TrainingSession
+
+CHECKPOINT_ERROR = "CheckpointError"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialPlan:
+    """What all trials of a sweep have in common; sent to each worker once.
+
+    Attributes:
+        rooms: opens sessions.
+        request: the session's settings; knobs and seed are each trial's own.
+        epochs: greatest number of epochs a trial.
+    """
+
+    rooms: Rooms
+    request: SessionRequest
+    epochs: float
+
+
+class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
+    """Trains one configuration after another.
+
+    A result holds "metrics" (the session's), the objective's value under its own name, "step", and at the end "finished": True (the
+    whole budget was trained) or "diverged": True (the loss was not finite; the checkpoint of the step before stays the last) or "failed":
+    a message for the user. A final run that has finished adds "test": the metrics on the test split, measured this once with the weights
+    of the best step.
+    """
+
+    def setup(self, config: dict[str, Any], plan: TrialPlan) -> None:
+        """Opens the session of the first configuration."""
+        self._plan = plan
+        self._open(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Opens the session of the next configuration in the same process."""
+        self._open(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Trains one step; see the class for what is reported."""
+        if self._session is None:
+            return {"failed": self._failure, "done": True}
+        try:
+            metrics = self._session.step()
+        except self._plan.rooms.user_errors as error:
+            return {"failed": str(error), "done": True}
+        result: dict[str, Any] = {"step": self._session.steps, "metrics": metrics}
+        if not math.isfinite(metrics["loss"]):
+            return {"step": self._session.steps, "diverged": True, "done": True}
+        objective = self._request.objective
+        result[objective] = metrics[objective]
+        if self._session.epoch >= self._plan.epochs - 1e-9:
+            result |= {"finished": True, "done": True}
+            if self._final:
+                self._session.restore_best()
+                result["test"] = self._session.evaluate("test")
+        return result | {"should_checkpoint": True}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Writes the session."""
+        if self._session is not None:
+            self._session.save(Path(checkpoint_dir))
+
+    def load_checkpoint(self, checkpoint: str) -> None:
+        """Continues after a lost worker; a damaged checkpoint gives way to the one before it."""
+        folder = Path(checkpoint)
+        older = sorted((path for path in folder.parent.glob("checkpoint_*") if path.name < folder.name), reverse=True)
+        self._continue([str(folder), *map(str, older)])
+
+    def _open(self, config: dict[str, Any]) -> None:
+        self._session: TrainingSession | None = None
+        self._failure = ""
+        self._final = config["trial"].startswith("final")
+        self._request = dataclasses.replace(self._plan.request, knobs=config["knobs"], seed=config["seed"])
+        try:
+            self._session = self._plan.rooms.open_session(self._request)
+            self._continue(config["resume_from"])
+        except self._plan.rooms.user_errors as error:
+            self._failure = str(error)
+
+    def _continue(self, checkpoints: list[str]) -> None:
+        """Loads the first checkpoint that is whole; starts over where none is."""
+        for checkpoint in checkpoints:
+            try:
+                if self._session is not None:
+                    self._session.load(Path(checkpoint))
+                return
+            except self._plan.rooms.user_errors as error:
+                if type(error).__name__ != CHECKPOINT_ERROR:
+                    raise
+                self._session = self._plan.rooms.open_session(self._request)

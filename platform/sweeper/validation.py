@@ -1,0 +1,145 @@
+"""Judging a whole spec before anything starts: every problem in one message, each with the allowed values."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from sweeper.errors import SpecError
+from sweeper.rooms import Knob, Rooms
+from sweeper.space import KnobSearch, first_configuration, resolve_knobs
+from sweeper.spec import SEARCH_ALL, Budget, Data, Mask, Objective, Range, Scheduler, Search, Setting, Spec
+
+
+def validate(fields: Mapping[str, Any], rooms: Rooms) -> Spec:
+    """Judges a whole spec.
+
+    Args:
+        fields: as `read_spec` gives them.
+        rooms: the registries that names are looked up in.
+
+    Returns:
+        The spec, every default filled in.
+
+    Raises:
+        SpecError: every problem found, one a line.
+    """
+    problems = [f"{key}: must be one of {', '.join(Spec.model_fields)}; remove it" for key in fields if key not in Spec.model_fields]
+    parts: dict[str, Any] = {}
+    for key, info in Spec.model_fields.items():
+        if key in fields:
+            try:
+                kind: Any = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
+                parts[key] = TypeAdapter(kind).validate_python(fields[key])
+            except ValidationError as error:
+                problems += _in_words(key, error)
+        elif info.is_required():
+            problems.append(f"{key}: must be given; add it")
+        else:
+            parts[key] = info.get_default(call_default_factory=True)
+    problems += _problems_of_names(parts, rooms)
+    problems += _problems_of_knobs(parts, rooms)
+    problems += _problems_between_sections(parts)
+    if not problems:
+        problems += _problems_of_building(Spec(**parts), rooms)
+    if problems:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise SpecError(f"the spec has {count}; nothing was started\n" + "\n".join(f"  - {problem}" for problem in problems))
+    return Spec(**parts)
+
+
+def _in_words(key: str, error: ValidationError) -> list[str]:
+    """pydantic's findings, one line each: place, rule, value given."""
+    lines = []
+    for finding in error.errors(include_url=False):
+        places = [str(part) for part in finding["loc"] if not str(part)[:1].isupper() and "[" not in str(part)]
+        lines.append(f"{'.'.join([key, *places])}: {finding['msg'][:1].lower()}{finding['msg'][1:]}, but got {finding['input']!r}")
+    return list(dict.fromkeys(lines))
+
+
+def _problems_of_names(parts: Mapping[str, Any], rooms: Rooms) -> Iterator[str]:
+    """Models, data, masks and metrics that do not exist."""
+    model = parts.get("model")
+    if model is not None and model not in rooms.models and ":" not in model:
+        yield f"model: must be one of {', '.join(rooms.models)}, or module:Class, but got {model!r}"
+    data = parts.get("data")
+    if isinstance(data, Data) and data.name not in rooms.data_names and not data.name.startswith("folder:"):
+        yield f"data.name: must be one of {', '.join(rooms.data_names)}, or folder:PATH, but got {data.name!r}"
+    mask = parts.get("mask")
+    if isinstance(mask, Mask) and mask.kind not in rooms.mask_kinds:
+        yield f"mask.kind: must be one of {', '.join(rooms.mask_kinds)}, but got {mask.kind!r}"
+    objective = parts.get("objective")
+    if isinstance(objective, Objective) and objective.metric not in rooms.metrics:
+        yield f"objective.metric: must be one of {', '.join(rooms.metrics)}, but got {objective.metric!r}"
+
+
+def _problems_of_knobs(parts: Mapping[str, Any], rooms: Rooms) -> Iterator[str]:
+    """Knobs that the model does not have, and values outside the documented range."""
+    space, settings = rooms.spaces.get(parts.get("model", "")), parts.get("knobs")
+    if space is None or not isinstance(settings, dict):
+        return
+    for name, setting in settings.items():
+        if name not in space:
+            yield f"knobs.{name}: must be one of {', '.join(space)}, but {parts['model']} has no such knob"
+        else:
+            yield from _problems_of_setting(name, setting, space[name])
+
+
+def _problems_of_setting(name: str, setting: Setting, knob: Knob) -> Iterator[str]:
+    if setting == SEARCH_ALL:
+        return
+    if isinstance(setting, Range):
+        if not hasattr(knob, "low"):
+            yield f"knobs.{name}: takes one or more of {knob.allowed}, but got a range; give a list"
+            return
+        if not setting.low < setting.high:
+            yield f"knobs.{name}: low < high must hold, but got ({setting.low:g}, {setting.high:g})"
+        values: list[Any] = [setting.low, setting.high]
+    elif isinstance(setting, list):
+        if not setting:
+            yield f"knobs.{name}: a list must name at least one value, but got []; allowed: {knob.allowed}"
+        values = setting
+    else:
+        values = [setting]
+    for value in values:
+        if not knob.holds(value):
+            yield f"knobs.{name}: must be {'' if hasattr(knob, 'low') else 'one of '}{knob.allowed}, but got {value!r}"
+
+
+def _problems_between_sections(parts: Mapping[str, Any]) -> Iterator[str]:
+    """Settings that are fine alone and impossible together."""
+    data, mask, budget, scheduler = (parts.get(key) for key in ("data", "mask", "budget", "scheduler"))
+    if isinstance(data, Data) and isinstance(mask, Mask):
+        if mask.kind != "strokes" and mask.hole_px >= data.image_px:
+            yield f"mask.hole_px: must be smaller than data.image_px = {data.image_px}, but got {mask.hole_px}"
+        if mask.ratio_low >= mask.ratio_high:
+            yield f"mask: ratio_low < ratio_high must hold, but got ({mask.ratio_low}, {mask.ratio_high})"
+    if isinstance(scheduler, Scheduler) and isinstance(budget, Budget):
+        asha = scheduler.kind == "asha"
+        if asha and budget.step_images is None and scheduler.grace_steps > budget.epochs:
+            yield f"scheduler.grace_steps: must be at most budget.epochs = {budget.epochs:g}, but got {scheduler.grace_steps}"
+    search, settings = parts.get("search"), parts.get("knobs")
+    if isinstance(search, Search) and isinstance(settings, dict):
+        searched = [name for name, setting in settings.items() if setting == SEARCH_ALL or isinstance(setting, Range | list)]
+        if search.algorithm != "grid" and not searched and isinstance(budget, Budget) and budget.trials > 1:
+            yield "knobs: one at least must be searched when budget.trials is above 1, but all are fixed; name a list, a range or 'search'"
+
+
+def _problems_of_building(spec: Spec, rooms: Rooms) -> Iterator[str]:
+    """Configurations that the model refuses: the first one, and each searched knob at its extremes."""
+    searched = resolve_knobs(spec, rooms)
+    first = first_configuration(searched)
+    tried: list[dict[str, Any]] = [first]
+    tried += [first | {name: value} for name, knob in searched.items() for value in _extremes(knob) if value != first[name]]
+    told = set()
+    for knobs in tried:
+        try:
+            rooms.check(spec.model, knobs, spec.data.model_dump(), spec.mask.model_dump())
+        except rooms.user_errors as error:
+            if str(error) not in told:
+                told.add(str(error))
+                yield str(error)
+
+
+def _extremes(knob: KnobSearch) -> list[Any]:
+    return list(knob.values) if knob.values else [knob.low, knob.high]
