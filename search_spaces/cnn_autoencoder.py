@@ -3,12 +3,14 @@
 from search_spaces.knob import Choice, Interval, Space
 
 METHODS = "section Autoencoders"
+GANS = "section Deep Convolutional GANs"
 RESULTS = "section Results / Autoencoders"
 SPACE: Space = {
     "bottleneck": Choice((256, 512, 1024, 2048), 512, "units", "Table 1", "the four sizes of the table"),
     "base_filters": Choice((16, 32, 64), 32, "filters", METHODS, "32 or 64 in the source; 16 for quick looks"),
-    "kernel_px": Choice((3, 5, 7), 3, "px", METHODS, "the sizes tried; 3 was best"),
-    "downsampling": Choice(("stride", "pool"), "stride", "", METHODS, "both were tried; strides were kept"),
+    "backbone": Choice(("plain", "vgg", "inception", "resnet"), "plain", "", GANS, "the four encoders tried"),
+    "kernel_px": Choice((3, 5, 7), 3, "px", METHODS, "the plain encoder's; the sizes tried, 3 was best"),
+    "downsampling": Choice(("stride", "pool"), "stride", "", METHODS, "the plain encoder's; both were tried, strides were kept"),
     "neck": Choice(("fc", "conv"), "fc", "", METHODS, "both were tried"),
     "activation": Choice(("relu", "leaky_relu", "elu", "tanh"), "relu", "", METHODS, "ReLU was best; the alternatives are not named"),
     "batch_norm": Choice((True, False), True, "", METHODS, "worth about 15 % in the source"),

@@ -30,8 +30,8 @@ class Choice:
         return ", ".join(str(value) for value in self.values)
 
     def holds(self, value: Any) -> bool:
-        """Whether `value` is allowed: equal to one of `values`, where True is not 1 and "1" is not 1."""
-        return any(value == allowed and isinstance(value, bool) == isinstance(allowed, bool) for allowed in self.values)
+        """Whether `value` is allowed: equal to one of `values` and of its type, where True, 1, 1.0 and "1" are four things."""
+        return any(value == allowed and type(value) is type(allowed) for allowed in self.values)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Interval:
         """Whether `value` is a number of the right kind within the bounds."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
-        return self.low <= value <= self.high and (self.kind == "float" or value == int(value))
+        return self.low <= value <= self.high and (self.kind == "float" or isinstance(value, int))
 
 
 Knob = Choice | Interval

@@ -1,14 +1,14 @@
 """`cnn_autoencoder`: a convolutional encoder, a bottleneck, and a decoder that outputs the hole.
 
 Source: `beyond_cnns`, sections Autoencoders and Results / Autoencoders, Table 1; the overlap trick from section Reducing Continuity
-Errors. Input 32x32x3 with the 8x8 centre zeroed, output 8x8x3, squared error.
+Errors; other encoders from section Deep Convolutional GANs. Input 32x32x3 with the 8x8 centre zeroed, output 8x8x3, squared error.
 
 Implemented: [Conv - Conv - Pool2] x 3 or the same with stride-2 convolutions, filters doubling from 32 or 64, two fully connected or
 two convolutional layers as the neck, batch norm on each layer, dropout at every activation, Adam with a decaying learning rate.
 
 Deviations:
-  - The document does not describe the decoder. Here it starts from a square of at most 4x4 and doubles it with 4x4 transposed
-    convolutions, halving the filters, to the size of the hole; a last 3x3 convolution gives the colours, unbounded.
+  - The document does not describe the decoder. Here it starts from a small square (4x4 for a hole of 8x8) and doubles it with
+    4x4 transposed convolutions, halving the filters, to the size of the hole; a last 3x3 convolution gives the colours, unbounded.
   - With `downsampling="stride"` the second convolution of each stage takes the stride; the document does not say which.
   - "Dropout at every activation" (rate 0.5) is the default; `dropout_at="neck"` keeps it out of the convolutions.
   - The document gives no learning rate, decay or batch size. Defaults are Adam's 1e-3, decay by 0.5 every 3 epochs, 128 images.
@@ -22,12 +22,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import Optimizer
 
+from trainables.backbones import BACKBONES, SHRINKING, STAGES, Backbone, Style, finished
 from trainables.data import Augmentation, Batch, Mask
 from trainables.errors import ConfigError
 from trainables.model import InpaintingModel
 
-STAGES = 3
 COARSEST_PATCH_PX = 4
 
 Activation = Literal["relu", "leaky_relu", "elu", "tanh"]
@@ -41,8 +42,9 @@ class CnnAutoencoderConfig:
     Attributes:
         bottleneck: width of the latent vector; Table 1's best, 512.
         base_filters: filters of the first stage, doubled at each next one.
-        kernel_px: side of the encoder's filters; odd.
-        downsampling: "stride" (the paper's later choice) or "pool".
+        backbone: the encoder, see `trainables.backbones`; "plain" is the document's own, section Deep Convolutional GANs has the others.
+        kernel_px: side of the plain encoder's filters; odd.
+        downsampling: of the plain encoder, "stride" (the paper's later choice) or "pool".
         neck: "fc" (two fully connected layers) or "conv" (two convolutions).
         activation: ReLU "consistently outperformed alternatives".
         batch_norm: on each layer; "around 15 %".
@@ -64,6 +66,7 @@ class CnnAutoencoderConfig:
 
     bottleneck: int = 512
     base_filters: int = 32
+    backbone: Backbone = "plain"
     kernel_px: int = 3
     downsampling: Literal["stride", "pool"] = "stride"
     neck: Literal["fc", "conv"] = "fc"
@@ -90,11 +93,11 @@ class PatchNetwork(nn.Module):
 
     def __init__(self, config: CnnAutoencoderConfig, image_px: int, patch_px: int) -> None:
         super().__init__()
-        coarse_px = image_px // 2**STAGES
+        coarse_px = image_px // SHRINKING
         top_filters = config.base_filters * 2 ** (STAGES - 1)
         doublings = patch_doublings(patch_px)
         seed_px = patch_px // 2**doublings
-        self.encoder = _encoder(config)
+        self.encoder = BACKBONES[config.backbone](_style(config, dropout=config.dropout_at == "every"), config.base_filters)
         self.neck = _neck(config, coarse_px, top_filters, seed_px)
         self.decoder = _decoder(config, top_filters, doublings)
 
@@ -114,58 +117,39 @@ def patch_doublings(patch_px: int) -> int:
     return doublings
 
 
-def _finished(config: CnnAutoencoderConfig, layer: nn.Module, width: int, norm: type[nn.Module], *, dropout: bool) -> list[nn.Module]:
-    """A layer with its batch norm, activation and dropout."""
-    layers = [layer]
-    if config.batch_norm:
-        layers.append(norm(width))
-    layers.append(ACTIVATIONS[config.activation]())
-    if dropout and config.dropout > 0:
-        layers.append(nn.Dropout(config.dropout))
-    return layers
-
-
-def _encoder(config: CnnAutoencoderConfig) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    channels = 3
-    everywhere = config.dropout_at == "every"
-    for stage in range(STAGES):
-        filters = config.base_filters * 2**stage
-        last_stride = 2 if config.downsampling == "stride" else 1
-        for stride in (1, last_stride):
-            layer = nn.Conv2d(channels, filters, config.kernel_px, stride, config.kernel_px // 2, bias=not config.batch_norm)
-            layers += _finished(config, layer, filters, nn.BatchNorm2d, dropout=everywhere)
-            channels = filters
-        if config.downsampling == "pool":
-            layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers)
+def _style(config: CnnAutoencoderConfig, *, dropout: bool) -> Style:
+    """What follows each layer, with the dropout or without it."""
+    return Style(
+        activation=ACTIVATIONS[config.activation],
+        batch_norm=config.batch_norm,
+        dropout=config.dropout if dropout else 0.0,
+        kernel_px=config.kernel_px,
+        downsampling=config.downsampling,
+    )
 
 
 def _neck(config: CnnAutoencoderConfig, coarse_px: int, filters: int, seed_px: int) -> nn.Sequential:
     """To the bottleneck and back to a square of `seed_px`."""
-    bias = not config.batch_norm
+    style, bias = _style(config, dropout=True), not config.batch_norm
     if config.neck == "fc":
         features, seed = filters * coarse_px**2, filters * seed_px**2
         return nn.Sequential(
             nn.Flatten(),
-            *_finished(config, nn.Linear(features, config.bottleneck, bias=bias), config.bottleneck, nn.BatchNorm1d, dropout=True),
-            *_finished(config, nn.Linear(config.bottleneck, seed, bias=bias), seed, nn.BatchNorm1d, dropout=True),
+            *finished(style, nn.Linear(features, config.bottleneck, bias=bias), config.bottleneck, nn.BatchNorm1d),
+            *finished(style, nn.Linear(config.bottleneck, seed, bias=bias), seed, nn.BatchNorm1d),
             nn.Unflatten(1, (filters, seed_px, seed_px)),
         )
     narrow = nn.Conv2d(filters, config.bottleneck, coarse_px, bias=bias)  # (B, bottleneck, 1, 1)
     widen = nn.ConvTranspose2d(config.bottleneck, filters, seed_px, bias=bias)  # (B, filters, seed_px, seed_px)
-    return nn.Sequential(
-        *_finished(config, narrow, config.bottleneck, nn.BatchNorm2d, dropout=True),
-        *_finished(config, widen, filters, nn.BatchNorm2d, dropout=True),
-    )
+    return nn.Sequential(*finished(style, narrow, config.bottleneck), *finished(style, widen, filters))
 
 
 def _decoder(config: CnnAutoencoderConfig, filters: int, doublings: int) -> nn.Sequential:
     layers: list[nn.Module] = []
+    style = _style(config, dropout=config.dropout_at == "every")
     for _ in range(doublings):
         narrower = max(filters // 2, config.base_filters)
-        layer = nn.ConvTranspose2d(filters, narrower, 4, 2, 1, bias=not config.batch_norm)
-        layers += _finished(config, layer, narrower, nn.BatchNorm2d, dropout=config.dropout_at == "every")
+        layers += finished(style, nn.ConvTranspose2d(filters, narrower, 4, 2, 1, bias=not config.batch_norm), narrower)
         filters = narrower
     layers.append(nn.Conv2d(filters, 3, 3, padding=1))
     return nn.Sequential(*layers)
@@ -197,8 +181,12 @@ class CnnAutoencoder(InpaintingModel):
         super().__init__(config, image_px, mask)
         self.config: CnnAutoencoderConfig = config
         patch_px = mask.hole_px + 2 * config.overlap_px
-        if image_px % 2**STAGES:
-            raise ConfigError(f"the image size must be a multiple of {2**STAGES}, but got {image_px}; the three strides must divide it")
+        if config.backbone not in BACKBONES:
+            raise ConfigError(f"backbone must be one of {', '.join(BACKBONES)}, but got {config.backbone!r}; name one of these")
+        if image_px % SHRINKING:
+            raise ConfigError(f"the image size must be a multiple of {SHRINKING}, but got {image_px}; the three strides must divide it")
+        if config.overlap_px < 0:
+            raise ConfigError(f"overlap_px must be at least 0, but got {config.overlap_px}; 0 switches the overlap off")
         if patch_px % 2:
             raise ConfigError(f"hole_px + 2 * overlap_px must be even, but got {patch_px}; the decoder doubles its size; use an even hole")
         if patch_px > image_px:
@@ -222,8 +210,7 @@ class CnnAutoencoder(InpaintingModel):
         self.network.train()
         losses = []
         for batch in batches:
-            for group in optimizer.param_groups:
-                group["lr"] = self.config.learning_rate * self.config.decay_factor ** (batch.epoch // self.config.decay_epochs)
+            self.set_rate(optimizer, self.config.learning_rate, batch.epoch)
             loss = self.loss(batch.image, batch.known)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -231,10 +218,18 @@ class CnnAutoencoder(InpaintingModel):
             losses.append(loss.detach())
         return {"loss": float(torch.stack(losses).mean())}
 
+    def set_rate(self, optimizer: Optimizer, initial: float, epoch: float) -> None:
+        """Sets an optimiser's learning rate, decayed from `initial`, for a position in the training."""
+        for group in optimizer.param_groups:
+            group["lr"] = initial * self.config.decay_factor ** (epoch // self.config.decay_epochs)
+
     def loss(self, image: Tensor, known: Tensor) -> Tensor:
         """Weighted mean squared error of the predicted square; scalar."""
+        return self.reconstruction_loss(self.patch(image * known), image)
+
+    def reconstruction_loss(self, patch: Tensor, image: Tensor) -> Tensor:
+        """Weighted mean squared error of a predicted square against the truth; scalar."""
         truth = self._square(image)
-        patch = self._forward(image * known)
         if not self.config.overlap_px:
             return functional.mse_loss(patch, truth)
         return (self.weights.to(image.device) * (patch - truth) ** 2).mean()
@@ -242,12 +237,13 @@ class CnnAutoencoder(InpaintingModel):
     def predict(self, image: Tensor, known: Tensor) -> Tensor:
         filled = image.clone()
         end = self.start_px + self.patch_px
-        filled[:, :, self.start_px : end, self.start_px : end] = self._forward(image * known)
+        filled[:, :, self.start_px : end, self.start_px : end] = self.patch(image * known)
         return filled
 
-    def _forward(self, image: Tensor) -> Tensor:
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            patch: Tensor = self.network(image.contiguous(memory_format=torch.channels_last))
+    def patch(self, visible: Tensor) -> Tensor:
+        """The network's output for an image with a zeroed hole: the hole's square and the overlap around it, (B, 3, P, P) float32."""
+        with torch.autocast(visible.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            patch: Tensor = self.network(visible.contiguous(memory_format=torch.channels_last))
         return patch.float()
 
     def _square(self, image: Tensor) -> Tensor:

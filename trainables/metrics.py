@@ -1,7 +1,8 @@
 """How well a hole is filled: errors over the hole and over the whole composited image.
 
 Every function takes images as (B, 3, H, W) float32 in [0, 1] and `known` as (B, 1, H, W) float32, 1 = known pixel, and gives one
-value an image, (B,). `measure` computes all of them; `METRICS` says what each means and which way is better.
+value an image, (B,). `measure` computes all of them; `METRICS` says what each means and which way is better. The last four of
+`METRICS` belong to a whole split and come from `trainables.realism`.
 
 The published L2 values of `beyond_cnns` (Table 1: 7.41 at bottleneck 512) cannot come from the formula printed beside them, which is
 bounded by 3 for images in [0, 1]. The plain sum over the 8x8x3 hole does reach them, so `l2_hole` is that sum (unit inferred), and
@@ -28,12 +29,12 @@ class Metric:
 
     Attributes:
         unit: the unit, "1" where it has none.
-        mode: which way is better.
+        mode: which way is better; "one" = the closer to 1, not to be used as an objective.
         meaning: one sentence for tables and help texts.
     """
 
     unit: str
-    mode: Literal["min", "max"]
+    mode: Literal["min", "max", "one"]
     meaning: str
 
 
@@ -50,6 +51,10 @@ METRICS: dict[str, Metric] = {
     "psnr_image": Metric("dB", "max", "peak signal-to-noise ratio over the whole composited image, mean over images"),
     "ssim_hole": Metric("1", "max", "structural similarity, its map averaged over the hole"),
     "ssim_image": Metric("1", "max", "structural similarity of the whole composited image"),
+    "border_jump_hole": Metric("ratio", "one", "absolute step across the hole's border divided by the truth's, sums over the split"),
+    "sharpness_hole": Metric("ratio", "one", "gradient energy inside the hole divided by the truth's, sums over the split"),
+    "realism_gap": Metric("1", "min", "|sharpness_hole - 1| + |border_jump_hole - 1|"),
+    "frechet_hole": Metric("1", "min", "squared Frechet distance of random-conv-64-seed-0 features around true and filled holes"),
 }
 
 
@@ -68,7 +73,7 @@ def composite(filled: Tensor, image: Tensor, known: Tensor) -> Tensor:
 
 
 def measure(filled: Tensor, image: Tensor, known: Tensor) -> dict[str, Tensor]:
-    """All of `METRICS` for a batch of composited images, one value an image, each (B,)."""
+    """The metrics of single images for a batch of composited ones, each (B,)."""
     hole = 1 - known
     everywhere = torch.ones_like(known)
     squared = (filled - image) ** 2

@@ -4,6 +4,7 @@ A model file reads from top to bottom: docstring (source, what is implemented, d
 paper's values, networks and losses, and one subclass of `InpaintingModel`. It knows nothing of sweeps, of files or of the command line.
 """
 
+import copy
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -34,11 +35,13 @@ class InpaintingModel(ABC):
         mask: where the holes are.
         networks: everything with weights, by name.
         optimizers: by name.
+        collapse_reason: why further training is of no use, in words; "" as long as it is, and always where a model cannot collapse.
     """
 
     Config: ClassVar[type[Any]]
     masks: ClassVar[frozenset[str]] = frozenset({"centre", "random_square", "strokes"})
     extra_metrics: ClassVar[Mapping[str, Metric]] = {}
+    collapse_reason: str = ""
 
     def __init__(self, config: Any, image_px: int, mask: Mask) -> None:
         """Builds the model on the CPU.
@@ -107,7 +110,7 @@ class InpaintingModel(ABC):
         """
         was_training = {name: network.training for name, network in self.networks.items()}
         self.set_training(False)
-        visible = image * known
+        visible = torch.where(known > 0.5, image, 0.0)
         filled = self.predict(visible, known).float().clamp(0, 1)
         for name, training in was_training.items():
             self.networks[name].train(training)
@@ -155,7 +158,7 @@ class InpaintingModel(ABC):
                 network.load_state_dict(state["networks"][name])
             if not weights_only:
                 for name, optimizer in self.optimizers.items():
-                    optimizer.load_state_dict(state["optimizers"][name])
+                    optimizer.load_state_dict(copy.deepcopy(state["optimizers"][name]))  # torch would share the moments with `state`
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(
                 f"the checkpoint must belong to this model and configuration, but it does not ({error}); use the one of the same trial"

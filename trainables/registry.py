@@ -7,6 +7,8 @@ from trainables.model import InpaintingModel
 
 MODELS: dict[str, str] = {
     "cnn_autoencoder": "trainables.cnn_autoencoder:CnnAutoencoder",
+    "dcgan": "trainables.dcgan:Dcgan",
+    "wgan": "trainables.wgan:Wgan",
 }
 
 
@@ -25,7 +27,7 @@ def load_model(name: str) -> type[InpaintingModel]:
         raise ConfigError(f"model must be one of {', '.join(MODELS)}, or module:Class, but got {name!r}; name one of these")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ConfigError(
             f"model {name!r} must be importable, but it is not ({error}); check the module's name and that it is installed"
         ) from error

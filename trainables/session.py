@@ -21,6 +21,7 @@ from trainables.data import Batch, Images, ImageSource, Mask, batches, open_imag
 from trainables.errors import CheckpointError, ConfigError
 from trainables.metrics import METRICS, measure
 from trainables.model import InpaintingModel, build_config
+from trainables.realism import RealismMeter
 from trainables.registry import load_model
 
 EVALUATION_BATCH = 500
@@ -64,8 +65,15 @@ class Session:
             step_images: training images a step; None = one epoch.
 
         Raises:
-            ConfigError: a batch larger than the training split.
+            ConfigError: a batch larger than the training split, a step of no image, or an objective that is not measured.
         """
+        metrics = METRICS | dict(model.extra_metrics)
+        if objective not in metrics:
+            raise ConfigError(f"objective must be one of {', '.join(metrics)}, but got {objective!r}; name one of these")
+        if metrics[objective].mode == "one":
+            raise ConfigError(f"objective must be a metric to minimise or maximise, but {objective!r} is best at 1; use realism_gap")
+        if step_images is not None and step_images < 1:
+            raise ConfigError(f"step_images must be at least 1, but got {step_images}; leave it out for one epoch a step")
         if model.batch_images > len(images.train):
             raise ConfigError(
                 f"batch_images must be at most the {len(images.train)} training images, but got {model.batch_images}; use a smaller batch"
@@ -75,7 +83,7 @@ class Session:
         self.seed = seed
         self.device = device
         self.objective = objective
-        self.minimise = (METRICS | dict(model.extra_metrics))[objective].mode == "min"
+        self.minimise = metrics[objective].mode == "min"
         self.epoch_images = len(images.train) // model.batch_images * model.batch_images
         self.step_images = step_images or self.epoch_images
         self.steps = 0
@@ -124,12 +132,18 @@ class Session:
         """How many times the model has seen the training split."""
         return self.images_seen / self.epoch_images
 
+    @property
+    def collapse_reason(self) -> str:
+        """Why an adversarial game is over; empty while it is not."""
+        return self.model.collapse_reason
+
     def step(self) -> dict[str, float]:
         """Trains one step, then measures on the validation split.
 
         Returns:
             The model's training metrics, all of `METRICS` on the validation split, "train_l2_hole" (as many training images,
-            measured the same way), "epoch" and "images_seen". Where the loss is not finite: "loss", "epoch" and "images_seen" alone.
+            measured the same way), "epoch" and "images_seen". Where the loss is not finite: "loss", "epoch" and "images_seen" alone, and
+            "collapsed" from the models that have it.
         """
         stream = batches(
             self.images.train,
@@ -155,7 +169,7 @@ class Session:
         self.steps += 1
         result |= {"epoch": self.epoch, "images_seen": float(self.images_seen)}
         if not math.isfinite(result["loss"]):
-            return {name: result[name] for name in ("loss", "epoch", "images_seen")}
+            return {name: result[name] for name in ("loss", "epoch", "images_seen", "collapsed") if name in result}
         result |= self.evaluate("validation")
         probe = self.images.train[: len(self.images.validation)]
         result["train_l2_hole"] = evaluate(self.model.fill, probe, self.model.mask, self.device, only="l2_hole")["l2_hole"]
@@ -191,10 +205,10 @@ class Session:
         path = Path(folder) / CHECKPOINT_FILE
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            steps, seen, best = state["steps"], state["images_seen"], state["best"]
+            weights, steps, seen, best = state["model"], state["steps"], state["images_seen"], state["best"]
         except Exception as error:  # torch names no common root for a damaged file: zip, pickle, EOF and runtime errors all occur
             raise CheckpointError(f"{path} must be a whole checkpoint, but reading it failed ({error}); use the one before it") from error
-        self.model.load_state_dict(state["model"])
+        self.model.load_state_dict(weights)
         self.steps, self.images_seen, self.best = steps, seen, best
 
     def _keep_best(self, value: float) -> None:
@@ -209,19 +223,20 @@ class Session:
 
 @torch.no_grad()
 def evaluate(fill: Fill, images: np.ndarray, mask: Mask, device: torch.device, only: str | None = None) -> dict[str, float]:
-    """Means of `METRICS` over images, with holes that depend on nothing but the mask and the images' places.
+    """All of `METRICS` over images, with holes that depend on nothing but the mask and the images' places.
 
     Args:
         fill: (image, known) -> composited image, as `InpaintingModel.fill`.
         images: (N, H, W, 3) uint8.
         mask: where the holes are.
         device: where to compute.
-        only: one metric's name, where the others are not wanted.
+        only: one metric of single images, where the others are not wanted.
 
     Returns:
-        One mean a metric.
+        The mean over the images of each metric of single images, and the figures of the whole split (`trainables.realism`).
     """
     totals: dict[str, float] = {}
+    realism = RealismMeter(mask, images.shape[1], device)
     for start in range(0, len(images), EVALUATION_BATCH):
         image = to_tensor(images[start : start + EVALUATION_BATCH], device)
         known = mask.sample(len(image), images.shape[1], np.random.default_rng([EVALUATION_SEED, start])).to(device)
@@ -230,7 +245,10 @@ def evaluate(fill: Fill, images: np.ndarray, mask: Mask, device: torch.device, o
         for name, value in values.items():
             if only in (None, name):
                 totals[name] = totals.get(name, 0.0) + float(value.double().sum())
-    return {name: total / len(images) for name, total in totals.items()}
+        if only is None:
+            realism.add(filled, image, known)
+    means = {name: total / len(images) for name, total in totals.items()}
+    return means | realism.result() if only is None else means
 
 
 def _derived(*parts: int) -> int:

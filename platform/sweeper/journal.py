@@ -8,15 +8,15 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from sweeper.errors import SweepStateError
 
-State = Literal["running", "complete", "stopped", "diverged", "failed"]
-ENDED: tuple[str, ...] = ("complete", "stopped", "diverged", "failed")
+State = Literal["running", "complete", "stopped", "collapsed", "diverged", "failed"]
+ENDED: tuple[str, ...] = ("complete", "stopped", "collapsed", "diverged", "failed")
 
 
 @dataclass
@@ -29,7 +29,7 @@ class TrialRecord:
         knobs: its configuration.
         seed: its seed.
         state: "running" until it ended: "complete" (its whole budget), "stopped" (by the scheduler or the sweep's budget),
-            "diverged" (a loss that was not finite) or "failed" (an error).
+            "collapsed" (one side of an adversarial game won), "diverged" (a loss that was not finite) or "failed" (an error).
         reason: why it ended early; empty otherwise.
         results: metrics by step.
     """
@@ -54,6 +54,11 @@ class TrialRecord:
             return None
         value, step = min(values) if mode == "min" else max(values, key=lambda entry: (entry[0], -entry[1]))
         return step, value
+
+    def best_values(self, metric: str, mode: str, also: Iterable[str]) -> list[float] | None:
+        """The objective at its best step and the further objectives at the same step; None before the first."""
+        best = self.best(metric, mode)
+        return None if best is None else [best[1], *(self.results[best[0]][name] for name in also)]
 
 
 class Journal:

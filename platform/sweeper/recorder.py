@@ -41,6 +41,7 @@ class SweepRun:
         name: the sweep's name.
         metric: the objective.
         mode: "min" or "max".
+        also: further objectives.
         journal: the sweep's own record.
         store: MLflow.
         writer: sends to it.
@@ -52,6 +53,7 @@ class SweepRun:
     name: str
     metric: str
     mode: str
+    also: tuple[str, ...]
     journal: Journal
     store: Store
     writer: Writer
@@ -150,12 +152,11 @@ class StageListener:
         state, reason = self._judge(result, error)
         run = self._run
         run.journal.end(trial, state, reason)
-        best = run.journal.trials[trial].best(run.metric, run.mode)
-        value = best[1] if best else None
+        values = run.journal.trials[trial].best_values(run.metric, run.mode, run.also)
         if self._proposals is not None:
-            self._proposals.tell(trial, state, value)
+            self._proposals.tell(trial, state, values)
         run.end_run(trial)
-        run.progress.ended(trial, state, reason, value)
+        run.progress.ended(trial, state, reason, values[0] if values else None)
 
     def _judge(self, result: dict[str, Any], error: str | None) -> tuple[State, str]:
         """Why a trial ended."""
@@ -163,6 +164,8 @@ class StageListener:
             return "failed", error
         if "failed" in result:
             return "failed", str(result["failed"])
+        if "collapsed" in result:
+            return "collapsed", str(result["collapsed"])
         if result.get("diverged"):
             return "diverged", f"the loss was not finite at step {result['step']}"
         if result.get("finished"):

@@ -55,6 +55,11 @@ class TrainingSession(Protocol):
         """How many times the training split was seen."""
         ...
 
+    @property
+    def collapse_reason(self) -> str:
+        """Why an adversarial game is over; empty while it is not."""
+        ...
+
     def step(self) -> dict[str, float]:
         """Trains one step and measures on the validation split."""
         ...

@@ -98,6 +98,7 @@ def _tracked(
         "sweep.mask": f"{spec.mask.kind} {spec.mask.hole_px} px" if spec.mask.kind != "strokes" else spec.mask.kind,
         "sweep.objective": spec.objective.metric,
         "sweep.mode": mode,
+        "sweep.also": json.dumps({name: rooms.metrics[name] for name in spec.objective.also}),
         "sweep.epochs": f"{spec.budget.epochs:g}",
         "hardware.driver": provenance.machine(),
         "hardware.cluster": cluster.node_hardware(),
@@ -105,7 +106,7 @@ def _tracked(
     parent = store.begin(spec.name, "sweep", None, None, tags | provenance.code_tags() | provenance.version_tags(), {})
     store.log_file(parent, journal.folder / "spec.yaml")
     writer = Writer(store)
-    run = SweepRun(spec.name, spec.objective.metric, mode, journal, store, writer, parent, progress)
+    run = SweepRun(spec.name, spec.objective.metric, mode, tuple(spec.objective.also), journal, store, writer, parent, progress)
     state = "failed"
     try:
         for split, metrics in facts.baseline.items():
@@ -134,7 +135,8 @@ def _search(spec: Spec, rooms: Rooms, run: SweepRun, facts: DataFacts, at_once: 
     """The search stage; returns at once where it was finished before."""
     folder = run.journal.folder
     records = [record for record in run.journal.trials.values() if record.kind == "search"]
-    proposals = Proposals(spec, resolve_knobs(spec, rooms), run.mode, folder)
+    also = {name: rooms.metrics[name] for name in spec.objective.also}
+    proposals = Proposals(spec, resolve_knobs(spec, rooms), run.mode, folder, also)
     unfinished = proposals.reconcile(records, run.metric, run.mode)
     todo = [_continued(record, folder) for record in unfinished]
     ended = sum(record.state in ENDED for record in records)
@@ -174,7 +176,7 @@ def _continued(record: TrialRecord, folder: Path) -> Assignment:
 
 
 def _plan(spec: Spec, rooms: Rooms) -> TrialPlan:
-    return TrialPlan(rooms, session_request(spec, {}, spec.search.seed), spec.budget.epochs)
+    return TrialPlan(rooms, session_request(spec, {}, spec.search.seed), spec.budget.epochs, spec.scheduler.stop_collapsed)
 
 
 def session_request(spec: Spec, knobs: Mapping[str, Any], seed: int) -> SessionRequest:

@@ -8,7 +8,7 @@ Source: Optuna 5 (grid by enqueued trials, RandomSampler, TPESampler); ASHA of R
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,18 @@ from optuna.trial import Trial, TrialState
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from sweeper.journal import ENDED, TrialRecord
-from sweeper.space import KnobSearch, first_configuration, grid, grid_size
+from sweeper.space import SEED, KnobSearch, first_configuration, grid, grid_size
 from sweeper.spec import Spec
 
 TIME_ATTRIBUTE = "step"
-_TELL = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "diverged": TrialState.FAIL, "failed": TrialState.FAIL}
+_TELL = {
+    "complete": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "collapsed": TrialState.PRUNED,
+    "diverged": TrialState.FAIL,
+    "failed": TrialState.FAIL,
+}
+LEAST_POPULATION = 4
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,9 @@ class Proposals:
     Thread safety: for the driver's loop alone. Ownership: the file `study.db` in the sweep's folder; Optuna's own tools open it.
     """
 
-    def __init__(self, spec: Spec, searched: Mapping[str, KnobSearch], mode: str, folder: Path) -> None:
+    def __init__(
+        self, spec: Spec, searched: Mapping[str, KnobSearch], mode: str, folder: Path, also: Mapping[str, str] | None = None
+    ) -> None:
         """Opens the study, making it where it is not there yet.
 
         Args:
@@ -59,16 +68,18 @@ class Proposals:
             searched: how each knob is searched.
             mode: "min" or "max".
             folder: the sweep's.
+            also: further objectives with their modes.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self._spec = spec
         self._searched = searched
+        self._also = dict(also or {})
         self._distributions = {name: _distribution(knob) for name, knob in searched.items() if not knob.fixed}
         self._asked: dict[str, Trial] = {}
         storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}", engine_kwargs={"connect_args": {"timeout": 60}})
-        direction = "minimize" if mode == "min" else "maximize"
-        self._study = optuna.create_study(storage=storage, study_name=spec.name, direction=direction, load_if_exists=True)
+        directions = ["minimize" if mode == "min" else "maximize" for mode in (mode, *self._also.values())]
+        self._study = optuna.create_study(storage=storage, study_name=spec.name, directions=directions, load_if_exists=True)
         begun = self._study.get_trials(deepcopy=False)
         self._study.sampler = _sampler(spec, len(begun))
         if not begun:
@@ -97,24 +108,18 @@ class Proposals:
         known = {record.number: record for record in records}
         unfinished = []
         for frozen in self._left_running:
-            record = known.get(frozen.number) or TrialRecord(trial_name(frozen.number), frozen.number, self._full(frozen.params), self.seed)
-            trial = self._asked[record.trial] = Trial(self._study, frozen._trial_id)
+            record = known.get(frozen.number) or TrialRecord(trial_name(frozen.number), frozen.number, *self._full(frozen.params))
+            self._asked[record.trial] = Trial(self._study, frozen._trial_id)
             reported = set(frozen.intermediate_values)
             for step, result in record.results.items():
                 if metric in result and step not in reported:
-                    trial.report(result[metric], step)
+                    self.report(record.trial, step, result[metric])
             if record.state in ENDED:
-                best = record.best(metric, mode)
-                self.tell(record.trial, record.state, best[1] if best else None)
+                self.tell(record.trial, record.state, record.best_values(metric, mode, self._also))
             else:
                 unfinished.append(record)
         self._left_running = []
         return unfinished
-
-    @property
-    def seed(self) -> int:
-        """Seed of every search trial: configurations are compared on equal terms."""
-        return self._spec.search.seed
 
     def begun(self) -> int:
         """How many trials the study has given out."""
@@ -127,15 +132,17 @@ class Proposals:
         trial = self._study.ask(self._distributions)
         name = trial_name(trial.number)
         self._asked[name] = trial
-        return Assignment(name, trial.number, self._full(trial.params), self.seed)
+        return Assignment(name, trial.number, *self._full(trial.params))
 
     def report(self, trial: str, step: int, value: float) -> None:
-        """An intermediate value of the objective; a step that was told before is left as it is."""
-        self._asked[trial].report(value, step)
+        """An intermediate value of the objective. Optuna keeps none of a study with several objectives."""
+        if not self._also:
+            self._asked[trial].report(value, step)
 
-    def tell(self, trial: str, state: str, value: float | None) -> None:
-        """A trial's end: "complete", "stopped", "diverged" or "failed", with its best value."""
-        self._study.tell(self._asked.pop(trial), value if state == "complete" else None, _TELL[state])
+    def tell(self, trial: str, state: str, values: Sequence[float] | None) -> None:
+        """A trial's end: a state of `journal.ENDED`, with the values of its best step."""
+        told = state if state != "complete" or values is not None else "failed"
+        self._study.tell(self._asked.pop(trial), values if told == "complete" else None, _TELL[told])
 
     def preview(self, count: int) -> Iterator[dict[str, Any]]:
         """The first configurations that the study would give, as far as they are known without results."""
@@ -145,9 +152,10 @@ class Proposals:
                 return
             yield assignment.knobs
 
-    def _full(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Searched values among the fixed ones."""
-        return first_configuration(self._searched) | dict(params)
+    def _full(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+        """Searched values among the fixed ones, and the seed: the same for all trials, unless the spec searches over seeds."""
+        knobs = first_configuration(self._searched) | dict(params)
+        return knobs, knobs.pop(SEED, self._spec.search.seed)
 
     def _enqueue(self) -> None:
         """The paper's configuration first; for a grid all of its cells."""
@@ -178,6 +186,9 @@ def _sampler(spec: Spec, begun: int) -> optuna.samplers.BaseSampler:
     seed = spec.search.seed + 1_000_003 * begun
     if spec.search.algorithm == "tpe":
         return optuna.samplers.TPESampler(seed=seed)
+    if spec.search.algorithm == "nsga2":
+        population = min(50, max(LEAST_POPULATION, spec.budget.trials // 5))
+        return optuna.samplers.NSGAIISampler(seed=seed, population_size=population)
     return optuna.samplers.RandomSampler(seed=seed)
 
 

@@ -11,6 +11,7 @@ from sweeper.rooms import Knob, Rooms
 from sweeper.spec import SEARCH_ALL, Range, Setting, Spec
 
 GRID_POINTS = 3
+SEED = "seed"
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,11 @@ def resolve_knobs(spec: Spec, rooms: Rooms) -> dict[str, KnobSearch]:
         rooms: holds the model's documented knobs; a model without any ("module:Class") has just those that the spec names.
 
     Returns:
-        One entry a knob, in the documented order.
+        One entry a knob, in the documented order; the seed last, where the spec repeats configurations.
     """
-    space: Mapping[str, Knob | None] = rooms.spaces.get(spec.model) or dict.fromkeys(spec.knobs)
+    space: dict[str, Knob | None] = dict(rooms.spaces.get(spec.model) or dict.fromkeys(spec.knobs))
+    if SEED in spec.knobs:
+        space[SEED] = None
     return {name: _knob_search(spec.knobs.get(name), knob) for name, knob in space.items()}
 
 

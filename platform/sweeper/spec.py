@@ -1,5 +1,6 @@
 """What the user asked for: the fields of a sweep spec, and reading them from YAML. `sweeper.validation` judges them."""
 
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from sweeper.errors import SpecError
 
 SEARCH_ALL = "search"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 with the numbers of YAML 1.2: 1e-3 is a number, not text."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789"))
 
 
 class _Section(BaseModel):
@@ -56,8 +64,8 @@ class Range(_Section):
         points: how many values a grid takes of it.
     """
 
-    low: float
-    high: float
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
     log: bool | None = None
     points: int = Field(3, ge=2)
 
@@ -66,9 +74,12 @@ Setting = Range | list[bool | int | float | str] | bool | int | float | str
 
 
 class Search(_Section):
-    """How configurations are drawn. `seed` fixes the drawing, and the weights and data order of every trial."""
+    """How configurations are drawn. `seed` fixes the drawing, and the weights and data order of every trial.
 
-    algorithm: Literal["grid", "random", "tpe"] = "tpe"
+    With several objectives "tpe" is multi-objective TPE; "nsga2" is for several objectives alone.
+    """
+
+    algorithm: Literal["grid", "random", "tpe", "nsga2"] = "tpe"
     seed: int = Field(0, ge=0)
 
 
@@ -79,17 +90,25 @@ class Scheduler(_Section):
         kind: "none" or "asha".
         grace_steps: steps that every trial gets; asha only.
         reduction: one in so many trials goes on at each rung; asha only.
+        stop_collapsed: end a trial whose adversarial game has collapsed, with any kind.
     """
 
     kind: Literal["none", "asha"] = "none"
     grace_steps: int = Field(1, ge=1)
     reduction: int = Field(3, ge=2)
+    stop_collapsed: bool = True
 
 
 class Objective(_Section):
-    """What is optimised on the validation split; the mode follows from the metric."""
+    """What is optimised on the validation split; whether the least or the greatest wins follows from the metric.
+
+    Attributes:
+        metric: the first objective; its best step is the one that counts of a trial.
+        also: further objectives, measured at that step; with any, the result is a Pareto front.
+    """
 
     metric: str = "l2_hole"
+    also: list[str] = []
 
 
 class Budget(_Section):
@@ -103,9 +122,9 @@ class Budget(_Section):
     """
 
     trials: int = Field(ge=1)
-    epochs: float = Field(gt=0)
+    epochs: float = Field(gt=0, allow_inf_nan=False)
     step_images: int | None = Field(None, ge=1)
-    wall_s: float | None = Field(None, gt=0)
+    wall_s: float | None = Field(None, gt=0, allow_inf_nan=False)
 
 
 class Resources(_Section):
@@ -125,7 +144,7 @@ class Spec(_Section):
         data: which images.
         mask: where the holes are.
         knobs: a value fixes a knob; a list or a range is searched; "search" searches all of the documented range.
-            A knob that is not named keeps the paper's value.
+            A knob that is not named keeps the paper's value. "seed" may stand among them: a list of seeds repeats each configuration.
         search: how configurations are drawn.
         scheduler: when a trial is stopped early.
         objective: what is optimised.
@@ -177,7 +196,7 @@ def read_spec(where: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if not path.is_file():
         raise SpecError(f"a spec must be one of {', '.join(shipped())} or a file's path, but got {where!r}; name one of these")
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"the spec must be readable text, but {path} is not ({error}); check its permissions and encoding") from error
     except yaml.YAMLError as error:
@@ -198,7 +217,7 @@ def _override(fields: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise SpecError(f"--set takes key=value, but got {override!r}; for example --set budget.trials=4")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise SpecError(f"the value of --set must be valid YAML, but got {text!r} ({error}); quote it") from error
     *parents, last = key.split(".")

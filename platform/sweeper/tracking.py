@@ -45,6 +45,7 @@ STATUS = {
     "running": "RUNNING",
     "complete": "FINISHED",
     "stopped": "FINISHED",
+    "collapsed": "FINISHED",
     "finished": "FINISHED",
     "diverged": "FAILED",
     "failed": "FAILED",

@@ -20,20 +20,24 @@ class TrialPlan:
         rooms: opens sessions.
         request: the session's settings; knobs and seed are each trial's own.
         epochs: greatest number of epochs a trial.
+        stop_collapsed: end a trial whose adversarial game has collapsed.
     """
 
     rooms: Rooms
     request: SessionRequest
     epochs: float
+    stop_collapsed: bool = True
 
 
 class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
     """Trains one configuration after another.
 
-    A result holds "metrics" (the session's), the objective's value under its own name, "step", and at the end "finished": True (the
-    whole budget was trained) or "diverged": True (the loss was not finite; the checkpoint of the step before stays the last) or "failed":
-    a message for the user. A final run that has finished adds "test": the metrics on the test split, measured this once with the weights
-    of the best step.
+    A result holds "metrics" (the session's), the objective's value under its own name, "step", and at the end one of
+    "finished": True (the whole budget was trained),
+    "diverged": True (the loss was not finite; the checkpoint of the step before stays the last),
+    "collapsed": why the adversarial game is over,
+    "failed": a message for the user.
+    A final run that has finished adds "test": the metrics on the test split, measured this once with the weights of the best step.
     """
 
     def setup(self, config: dict[str, Any], plan: TrialPlan) -> None:
@@ -57,6 +61,8 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
         result: dict[str, Any] = {"step": self._session.steps, "metrics": metrics}
         if not math.isfinite(metrics["loss"]):
             return {"step": self._session.steps, "diverged": True, "done": True}
+        if metrics.get("collapsed") and self._plan.stop_collapsed:
+            result |= {"collapsed": self._session.collapse_reason, "done": True}
         objective = self._request.objective
         result[objective] = metrics[objective]
         if self._session.epoch >= self._plan.epochs - 1e-9:

@@ -7,8 +7,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from sweeper.errors import SpecError
 from sweeper.rooms import Knob, Rooms
-from sweeper.space import KnobSearch, first_configuration, resolve_knobs
-from sweeper.spec import SEARCH_ALL, Budget, Data, Mask, Objective, Range, Scheduler, Search, Setting, Spec
+from sweeper.space import SEED, KnobSearch, first_configuration, resolve_knobs
+from sweeper.spec import SEARCH_ALL, Budget, Data, Mask, Objective, Range, Resources, Scheduler, Search, Setting, Spec
 
 
 def validate(fields: Mapping[str, Any], rooms: Rooms) -> Spec:
@@ -26,8 +26,12 @@ def validate(fields: Mapping[str, Any], rooms: Rooms) -> Spec:
     """
     problems = [f"{key}: must be one of {', '.join(Spec.model_fields)}; remove it" for key in fields if key not in Spec.model_fields]
     parts: dict[str, Any] = {}
+    malformed: list[str] = []
     for key, info in Spec.model_fields.items():
-        if key in fields:
+        if key == "knobs" and isinstance(fields.get(key), dict):
+            parts[key], malformed = _settings(fields[key])
+            problems += malformed
+        elif key in fields:
             try:
                 kind: Any = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
                 parts[key] = TypeAdapter(kind).validate_python(fields[key])
@@ -37,15 +41,29 @@ def validate(fields: Mapping[str, Any], rooms: Rooms) -> Spec:
             problems.append(f"{key}: must be given; add it")
         else:
             parts[key] = info.get_default(call_default_factory=True)
-    problems += _problems_of_names(parts, rooms)
+    problems += _problems_of_names({**fields, **parts}, rooms)
     problems += _problems_of_knobs(parts, rooms)
-    problems += _problems_between_sections(parts)
+    problems += _problems_between_sections(parts if not malformed else {**parts, "knobs": None})
     if not problems:
         problems += _problems_of_building(Spec(**parts), rooms)
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise SpecError(f"the spec has {count}; nothing was started\n" + "\n".join(f"  - {problem}" for problem in problems))
     return Spec(**parts)
+
+
+def _settings(given: Mapping[Any, Any]) -> tuple[dict[str, Setting], list[str]]:
+    """Each knob's setting by itself, so that one that is malformed hides no problem of another."""
+    kind: TypeAdapter[Setting] = TypeAdapter(Setting)
+    settings, malformed = {}, []
+    for name, setting in given.items():
+        try:
+            settings[str(name)] = kind.validate_python(setting)
+        except ValidationError:
+            malformed.append(
+                f"knobs.{name}: must be a value, a list of values, {{low, high, log, points}} or 'search', but got {setting!r}"
+            )
+    return settings, malformed
 
 
 def _in_words(key: str, error: ValidationError) -> list[str]:
@@ -58,51 +76,75 @@ def _in_words(key: str, error: ValidationError) -> list[str]:
 
 
 def _problems_of_names(parts: Mapping[str, Any], rooms: Rooms) -> Iterator[str]:
-    """Models, data, masks and metrics that do not exist."""
+    """Models, data, masks and metrics that do not exist; a section that has other problems is looked at too."""
     model = parts.get("model")
-    if model is not None and model not in rooms.models and ":" not in model:
+    if isinstance(model, str) and model not in rooms.models and ":" not in model:
         yield f"model: must be one of {', '.join(rooms.models)}, or module:Class, but got {model!r}"
-    data = parts.get("data")
-    if isinstance(data, Data) and data.name not in rooms.data_names and not data.name.startswith("folder:"):
-        yield f"data.name: must be one of {', '.join(rooms.data_names)}, or folder:PATH, but got {data.name!r}"
-    mask = parts.get("mask")
-    if isinstance(mask, Mask) and mask.kind not in rooms.mask_kinds:
-        yield f"mask.kind: must be one of {', '.join(rooms.mask_kinds)}, but got {mask.kind!r}"
+    data = _field(parts.get("data"), "name")
+    if isinstance(data, str) and data not in rooms.data_names and not data.startswith("folder:"):
+        yield f"data.name: must be one of {', '.join(rooms.data_names)}, or folder:PATH, but got {data!r}"
+    mask = _field(parts.get("mask"), "kind")
+    if isinstance(mask, str) and mask not in rooms.mask_kinds:
+        yield f"mask.kind: must be one of {', '.join(rooms.mask_kinds)}, but got {mask!r}"
     objective = parts.get("objective")
-    if isinstance(objective, Objective) and objective.metric not in rooms.metrics:
-        yield f"objective.metric: must be one of {', '.join(rooms.metrics)}, but got {objective.metric!r}"
+    also = _field(objective, "also")
+    named = [("metric", _field(objective, "metric")), *(("also", name) for name in (also if isinstance(also, list) else []))]
+    for field, metric in named:
+        if isinstance(metric, str) and metric not in rooms.metrics:
+            yield f"objective.{field}: must be one of {', '.join(rooms.metrics)}, but got {metric!r}"
+
+
+def _field(section: Any, name: str) -> Any:
+    """A field of a section, whether the section as a whole was accepted or not."""
+    return section.get(name) if isinstance(section, dict) else getattr(section, name, None)
 
 
 def _problems_of_knobs(parts: Mapping[str, Any], rooms: Rooms) -> Iterator[str]:
     """Knobs that the model does not have, and values outside the documented range."""
-    space, settings = rooms.spaces.get(parts.get("model", "")), parts.get("knobs")
-    if space is None or not isinstance(settings, dict):
+    model, settings = parts.get("model", ""), parts.get("knobs")
+    space = rooms.spaces.get(model)
+    if not isinstance(settings, dict) or (space is None and ":" not in model):
         return
     for name, setting in settings.items():
-        if name not in space:
-            yield f"knobs.{name}: must be one of {', '.join(space)}, but {parts['model']} has no such knob"
+        if name == SEED:
+            yield from _problems_of_seeds(setting)
+        elif space is None and setting == SEARCH_ALL:
+            yield f"knobs.{name}: {model} documents no range to search, but got {setting!r}; give a list or a range"
+        elif space is None:
+            yield from _problems_of_setting(name, setting, None)
+        elif name not in space:
+            yield f"knobs.{name}: must be one of {', '.join(space)}, but {model} has no such knob"
         else:
             yield from _problems_of_setting(name, setting, space[name])
 
 
-def _problems_of_setting(name: str, setting: Setting, knob: Knob) -> Iterator[str]:
+def _problems_of_seeds(setting: Setting) -> Iterator[str]:
+    seeds = setting if isinstance(setting, list) else [setting]
+    if not seeds or any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds):
+        yield f"knobs.{SEED}: must be a whole number from 0 on, or a list of them, but got {setting!r}"
+
+
+def _problems_of_setting(name: str, setting: Setting, knob: Knob | None) -> Iterator[str]:
+    """What is wrong with one knob's setting; `knob` is None for a user's own model, which documents no range."""
     if setting == SEARCH_ALL:
         return
     if isinstance(setting, Range):
-        if not hasattr(knob, "low"):
+        if knob is not None and not hasattr(knob, "low"):
             yield f"knobs.{name}: takes one or more of {knob.allowed}, but got a range; give a list"
             return
         if not setting.low < setting.high:
             yield f"knobs.{name}: low < high must hold, but got ({setting.low:g}, {setting.high:g})"
-        values: list[Any] = [setting.low, setting.high]
+        if setting.log and setting.low <= 0:
+            yield f"knobs.{name}: low must be above 0 on a log scale, but got {setting.low:g}; raise it, or set log: false"
+        values: list[Any] = [int(bound) if bound.is_integer() else bound for bound in (setting.low, setting.high)]
     elif isinstance(setting, list):
         if not setting:
-            yield f"knobs.{name}: a list must name at least one value, but got []; allowed: {knob.allowed}"
+            yield f"knobs.{name}: a list must name at least one value, but got []; allowed: {knob.allowed if knob else 'any'}"
         values = setting
     else:
         values = [setting]
     for value in values:
-        if not knob.holds(value):
+        if knob is not None and not knob.holds(value):
             yield f"knobs.{name}: must be {'' if hasattr(knob, 'low') else 'one of '}{knob.allowed}, but got {value!r}"
 
 
@@ -118,16 +160,33 @@ def _problems_between_sections(parts: Mapping[str, Any]) -> Iterator[str]:
         asha = scheduler.kind == "asha"
         if asha and budget.step_images is None and scheduler.grace_steps > budget.epochs:
             yield f"scheduler.grace_steps: must be at most budget.epochs = {budget.epochs:g}, but got {scheduler.grace_steps}"
-    search, settings = parts.get("search"), parts.get("knobs")
+    objective, search, settings = parts.get("objective"), parts.get("search"), parts.get("knobs")
+    if isinstance(objective, Objective):
+        yield from _problems_of_objectives(objective, search, scheduler)
+    resources = parts.get("resources")
+    if isinstance(resources, Resources) and resources.gpus > 1 and resources.gpus != int(resources.gpus):
+        yield f"resources.gpus: above 1 must be a whole number, but got {resources.gpus:g}"
     if isinstance(search, Search) and isinstance(settings, dict):
         searched = [name for name, setting in settings.items() if setting == SEARCH_ALL or isinstance(setting, Range | list)]
         if search.algorithm != "grid" and not searched and isinstance(budget, Budget) and budget.trials > 1:
             yield "knobs: one at least must be searched when budget.trials is above 1, but all are fixed; name a list, a range or 'search'"
 
 
+def _problems_of_objectives(objective: Objective, search: Any, scheduler: Any) -> Iterator[str]:
+    """What goes with one objective, and what with several."""
+    names = [objective.metric, *objective.also]
+    if len(set(names)) < len(names):
+        yield f"objective.also: every objective must be named once, but got {', '.join(names)}"
+    if objective.also and isinstance(scheduler, Scheduler) and scheduler.kind != "none":
+        yield f"scheduler.kind: must be none with several objectives, since a rung needs one order, but got {scheduler.kind!r}"
+    if not objective.also and isinstance(search, Search) and search.algorithm == "nsga2":
+        yield "search.algorithm: nsga2 needs several objectives, but objective.also is empty; add one, or use grid, random or tpe"
+
+
 def _problems_of_building(spec: Spec, rooms: Rooms) -> Iterator[str]:
     """Configurations that the model refuses: the first one, and each searched knob at its extremes."""
     searched = resolve_knobs(spec, rooms)
+    searched.pop(SEED, None)
     first = first_configuration(searched)
     tried: list[dict[str, Any]] = [first]
     tried += [first | {name: value} for name, knob in searched.items() for value in _extremes(knob) if value != first[name]]

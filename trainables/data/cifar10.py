@@ -37,16 +37,28 @@ def read(data_dir: Path, image_px: int, label: int | None) -> Images:
         raise ConfigError(f"cifar10's images are {IMAGE_PX} px wide, but got data.image_px={image_px}; leave it out or use another set")
     archive = data_dir / "cifar10.npz"
     x_train, y_train, x_test, y_test = _from_archive(archive) if archive.exists() else _from_torchvision(data_dir)
+    _check(x_train, y_train, VALIDATION_IMAGES + 1)
+    _check(x_test, y_test, 1)
     cut = len(x_train) - VALIDATION_IMAGES
     splits = [(x_train[:cut], y_train[:cut]), (x_train[cut:], y_train[cut:]), (x_test, y_test)]
     train, validation, test = (images if label is None else images[labels == label] for images, labels in splits)
     return Images(train, validation, test)
 
 
+def _check(images: np.ndarray, labels: np.ndarray, least: int) -> None:
+    """Raises DataError unless these are at least `least` 32x32 colour images with one label each."""
+    shape = (IMAGE_PX, IMAGE_PX, 3)
+    if images.shape[1:] != shape or images.dtype != np.uint8 or labels.shape != (len(images),) or len(images) < least:
+        raise DataError(
+            f"cifar10 must have at least {least} uint8 images of shape {shape} and a label for each, but got {images.dtype} images "
+            f"{images.shape} and labels {labels.shape}; make the copy again"
+        )
+
+
 def _from_archive(archive: Path) -> tuple[np.ndarray, ...]:
     try:
         with np.load(archive, allow_pickle=False) as arrays:
-            return tuple(arrays[name] for name in ("x_train", "y_train", "x_test", "y_test"))
+            return arrays["x_train"], arrays["y_train"].ravel(), arrays["x_test"], arrays["y_test"].ravel()
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise DataError(
             f"{archive} must hold x_train, y_train, x_test and y_test, but reading it failed ({error}); make it again"

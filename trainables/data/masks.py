@@ -43,6 +43,12 @@ class Mask:
                 raise ConfigError(
                     f"0 < mask.ratio_low < mask.ratio_high < 1 must hold, but got ({self.ratio_low}, {self.ratio_high}); widen the interval"
                 )
+            pixels = image_px**2
+            if math.ceil(self.ratio_low * pixels) > self.ratio_high * pixels:
+                raise ConfigError(
+                    f"a whole number of pixels must lie between mask.ratio_low and mask.ratio_high, but got ({self.ratio_low}, "
+                    f"{self.ratio_high}) on {image_px}x{image_px} images; widen the interval by 1/{pixels}"
+                )
         elif not 1 <= self.hole_px < image_px:
             raise ConfigError(
                 f"the hole must be smaller than the image, but got hole_px={self.hole_px} on {image_px}x{image_px} images; "

@@ -132,7 +132,7 @@ def _prepare(source: ImageSource, prepared: Path) -> None:
     try:
         for split in SPLITS:
             array = getattr(images, split)
-            digest.update(memoryview(np.ascontiguousarray(array)))
+            digest.update(np.ascontiguousarray(array).data)
             np.save(draft / f"{split}.npy", array)
         meta = {"source": source.name, "image_px": source.image_px, "skipped": list(images.skipped), "fingerprint": digest.hexdigest()[:16]}
         (draft / "meta.json").write_text(json.dumps(meta, indent=2))

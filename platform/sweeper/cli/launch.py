@@ -62,7 +62,7 @@ def dry_run(out: Console, spec: Spec, rooms: Rooms) -> None:
     facts = rooms.prepare(spec.data.model_dump(), spec.mask.model_dump())
     mode = rooms.metrics[spec.objective.metric]
     with tempfile.TemporaryDirectory() as folder:
-        proposals = Proposals(spec, searched, mode, Path(folder))
+        proposals = Proposals(spec, searched, mode, Path(folder), {name: rooms.metrics[name] for name in spec.objective.also})
         configurations = list(proposals.preview(PREVIEWED))
         limit = proposals.limit
     names = [name for name, knob in searched.items() if not knob.fixed]

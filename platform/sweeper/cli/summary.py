@@ -1,11 +1,12 @@
 """What a sweep came to, read from the store: leaderboard, best configuration, test result, paths, and what to type next."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 
-from sweeper.cli.tables import leaderboard, ranked, searched_knobs, shorten
+from sweeper.cli.tables import leaderboard, pareto_front, ranked, searched_knobs, shorten
 from sweeper.errors import SweepStateError
 from sweeper.tracking import Store
 
@@ -30,6 +31,9 @@ def print_summary(out: Console, store: Store, name: str, home: Path) -> None:
         return
     searched = searched_knobs(trials)
     out.print(leaderboard(trials, metric, mode, searched))
+    also = json.loads(sweep.tags.get("sweep.also", "{}"))
+    if also:
+        out.print(leaderboard(pareto_front(trials, {metric: mode} | also), metric, mode, searched, also, title="Pareto front"))
     top = best.iloc[0]
     plain = sweep.metrics.get(f"ring_mean_validation_{metric}", float("nan"))
     out.print(f"best: [bold]{top['trial']}[/bold] {metric} {top[f'metric.best_{metric}']:.4g}; filling with the ring's mean: {plain:.4g}")

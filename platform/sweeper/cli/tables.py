@@ -1,7 +1,7 @@
 """What the commands print: leaderboards, lists of sweeps, models and knobs."""
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 from rich.table import Table
@@ -12,15 +12,41 @@ from sweeper.tracking import SweepRow
 LEADERBOARD_ROWS = 10
 
 
-def leaderboard(trials: pd.DataFrame, metric: str, mode: str, searched: list[str], rows: int = LEADERBOARD_ROWS) -> Table:
-    """The best search trials, with the knobs that were searched."""
-    table = Table(title=f"the best by {metric} (validation, {'lower' if mode == 'min' else 'higher'} is better)", title_justify="left")
-    for name in ("trial", "state", metric, "step", *searched):
-        table.add_column(name, justify="right" if name in (metric, "step") else "left", no_wrap=name == "trial")
+def leaderboard(
+    trials: pd.DataFrame,
+    metric: str,
+    mode: str,
+    searched: list[str],
+    also: Iterable[str] = (),
+    *,
+    title: str = "the best",
+    rows: int = LEADERBOARD_ROWS,
+) -> Table:
+    """The best search trials by the first objective, with the knobs that were searched."""
+    better = "lower" if mode == "min" else "higher"
+    table = Table(title=f"{title} by {metric} (validation, {better} is better)", title_justify="left")
+    values = [metric, *also]
+    for name in ("trial", "state", *values, "step", *searched):
+        table.add_column(name, justify="right" if name in (*values, "step") else "left", no_wrap=name == "trial")
     for row in ranked(trials, metric, mode).head(rows).to_dict("records"):
         knobs = [shorten(row.get(f"param.{name}", "")) for name in searched]
-        table.add_row(row["trial"], row["state"], f"{row[f'metric.best_{metric}']:.4g}", f"{row['metric.best_step']:.0f}", *knobs)
+        numbers = [f"{row.get(f'metric.best_{name}', float('nan')):.4g}" for name in values]
+        table.add_row(row["trial"], row["state"], *numbers, f"{row['metric.best_step']:.0f}", *knobs)
     return table
+
+
+def pareto_front(trials: pd.DataFrame, modes: Mapping[str, str]) -> pd.DataFrame:
+    """Search trials that no other one beats in one objective without losing in another.
+
+    Args:
+        trials: as `Store.trials` gives them.
+        modes: "min" or "max" for each objective.
+    """
+    columns = [f"metric.best_{name}" for name in modes]
+    found = trials[(trials["role"] == "search") & trials.reindex(columns=columns).notna().all(axis=1)]
+    losses = found[columns].to_numpy(float) * [1 if mode == "min" else -1 for mode in modes.values()]
+    beaten = [bool(((losses <= own).all(axis=1) & (losses < own).any(axis=1)).any()) for own in losses]
+    return found[[not lost for lost in beaten]]
 
 
 def ranked(trials: pd.DataFrame, metric: str, mode: str) -> pd.DataFrame:
