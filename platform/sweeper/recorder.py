@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from sweeper.journal import ENDED, Journal, State
 from sweeper.search import Assignment, Proposals
-from sweeper.tracking import Store, Writer
+from sweeper.tracking import STATUS, Store, Writer
 
 
 class Progress(Protocol):
@@ -73,17 +73,18 @@ class SweepRun:
         if not self.journal.trials:
             return
         rows = self.store.trials(self.name)
-        stored = {row["trial"]: (row["run_id"], row["state"]) for row in rows.to_dict("records")}
+        stored = {row["trial"]: (row["run_id"], row["state"], row["status"]) for row in rows.to_dict("records")}
         for record in self.journal.trials.values():
-            run_id, state = stored.get(record.trial, ("", ""))
-            if run_id and state == record.state and state in ENDED:
+            run_id, state, status = stored.get(record.trial, ("", "", ""))
+            closed = record.state in ENDED and (state, status) == (record.state, STATUS.get(record.state))
+            if closed:
                 self.run_ids[record.trial] = run_id
             self.begin_run(record.trial, record.knobs, record.seed)
             sent = {step for step, _ in self.store.history(self.run_ids[record.trial], self.metric)}
             for step, metrics in record.results.items():
                 if step not in sent:
                     self.writer.metrics(self.run_ids[record.trial], step, metrics)
-            if record.state in ENDED and state != record.state:
+            if record.state in ENDED and not closed:
                 self.end_run(record.trial)
 
     def end_run(self, trial: str) -> None:
@@ -167,7 +168,7 @@ class StageListener:
         if "collapsed" in result:
             return "collapsed", str(result["collapsed"])
         if result.get("diverged"):
-            return "diverged", f"the loss was not finite at step {result['step']}"
+            return "diverged", f"{result['diverged']} was not finite at step {result['step']}"
         if result.get("finished"):
             return "complete", ""
         return "stopped", "the sweep's time was spent" if self.out_of_time() else "the scheduler stopped it"

@@ -19,7 +19,7 @@ from optuna.trial import Trial, TrialState
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from sweeper.journal import ENDED, TrialRecord
-from sweeper.space import SEED, KnobSearch, first_configuration, grid, grid_size
+from sweeper.space import SEED, KnobSearch, first_configuration, grid
 from sweeper.spec import Spec
 
 TIME_ATTRIBUTE = "step"
@@ -90,7 +90,7 @@ class Proposals:
     def limit(self) -> int:
         """How many configurations the sweep has at the most."""
         if self._spec.search.algorithm == "grid":
-            return min(self._spec.budget.trials, grid_size(self._searched))
+            return min(self._spec.budget.trials, len(grid(self._searched, self._spec.configurations)))
         return self._spec.budget.trials
 
     def reconcile(self, records: Iterable[TrialRecord], metric: str, mode: str) -> list[TrialRecord]:
@@ -163,9 +163,8 @@ class Proposals:
         if self._spec.search.algorithm != "grid":
             self._study.enqueue_trial(first_configuration(searched))
             return
-        for number, cell in enumerate(grid(searched)):
-            if number < self.limit:
-                self._study.enqueue_trial(cell)
+        for cell in grid(self._searched, self._spec.configurations)[: self.limit]:
+            self._study.enqueue_trial({name: cell[name] for name in searched})
 
 
 def trial_name(number: int) -> str:

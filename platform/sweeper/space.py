@@ -1,7 +1,7 @@
 """From a spec's knobs to what is searched: every knob either fixed, one of several values, or a number between bounds."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,13 @@ def resolve_knobs(spec: Spec, rooms: Rooms) -> dict[str, KnobSearch]:
     space: dict[str, Knob | None] = dict(rooms.spaces.get(spec.model) or dict.fromkeys(spec.knobs))
     if SEED in spec.knobs:
         space[SEED] = None
-    return {name: _knob_search(spec.knobs.get(name), knob) for name, knob in space.items()}
+    settings = dict(spec.knobs)
+    for name in space:
+        listed = [configuration[name] for configuration in spec.configurations if name in configuration]
+        if listed:
+            usual = [] if len(listed) == len(spec.configurations) else [_knob_search(settings.get(name), space[name]).first]
+            settings[name] = [*listed, *usual]
+    return {name: _knob_search(settings.get(name), knob) for name, knob in space.items()}
 
 
 def _knob_search(setting: Setting | None, knob: Knob | None) -> KnobSearch:
@@ -89,21 +95,23 @@ def first_configuration(searched: Mapping[str, KnobSearch]) -> dict[str, Any]:
     return {name: knob.first for name, knob in searched.items()}
 
 
-def grid(searched: Mapping[str, KnobSearch]) -> Iterator[dict[str, Any]]:
-    """Every configuration of the grid, the first configuration first."""
+def grid(searched: Mapping[str, KnobSearch], configurations: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Every configuration of the grid, the first configuration first where the grid has it.
+
+    Args:
+        searched: how each knob is searched.
+        configurations: a spec's hand-written list; a knob that one entry sets and another does not keeps its usual value in the other.
+
+    Returns:
+        The product of all knobs' values; with a list, the product of the knobs that it does not name, for each of its entries.
+    """
+    listed = {name for configuration in configurations for name in configuration}
+    usual = {name: searched[name].values[-1] for name in listed}
+    free = {name: knob.grid() for name, knob in searched.items() if name not in listed}
+    cells = []
+    for configuration in configurations or ({},):
+        for values in itertools.product(*free.values()):
+            cell = usual | dict(configuration) | dict(zip(free, values, strict=True))
+            cells.append({name: cell[name] for name in searched})
     first = first_configuration(searched)
-    cells = [knob.grid() for knob in searched.values()]
-    if all(value in cell for value, cell in zip(first.values(), cells, strict=True)):
-        yield first
-    for values in itertools.product(*cells):
-        cell = dict(zip(searched, values, strict=True))
-        if cell != first:
-            yield cell
-
-
-def grid_size(searched: Mapping[str, KnobSearch]) -> int:
-    """How many configurations the grid has."""
-    size = 1
-    for knob in searched.values():
-        size *= len(knob.grid())
-    return size
+    return sorted(cells, key=lambda cell: cell != first)

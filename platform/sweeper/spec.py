@@ -145,6 +145,7 @@ class Spec(_Section):
         mask: where the holes are.
         knobs: a value fixes a knob; a list or a range is searched; "search" searches all of the documented range.
             A knob that is not named keeps the paper's value. "seed" may stand among them: a list of seeds repeats each configuration.
+        configurations: a hand-written list, for a grid search: each entry sets some knobs together; the grid of `knobs` is run for each.
         search: how configurations are drawn.
         scheduler: when a trial is stopped early.
         objective: what is optimised.
@@ -160,6 +161,7 @@ class Spec(_Section):
     data: Data
     mask: Mask = Mask()
     knobs: dict[str, Setting] = {}
+    configurations: list[dict[str, bool | int | float | str]] = []
     search: Search = Search()
     scheduler: Scheduler = Scheduler()
     objective: Objective = Objective()

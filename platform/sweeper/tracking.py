@@ -10,13 +10,16 @@ Tags of every run: `sweep.name`, `sweep.role` ("sweep", "search" or "final"), `s
 import logging
 import os
 import queue
+import sqlite3
 import threading
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -51,7 +54,7 @@ STATUS = {
     "failed": "FAILED",
     "interrupted": "KILLED",
 }
-_STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)
+_STORE_ERRORS = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class Store:
                     f"the store's folder must exist, but {path.parent} does not; make it, or name another store with --store"
                 )
         try:
+            if path is not None and path.exists():
+                _probe(path)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 self.client = MlflowClient(uri)
@@ -118,8 +123,8 @@ class Store:
         """A sweep's children, one row each.
 
         Returns:
-            Columns "run_id", "trial", "role", "state", "reason", "seed", "artifacts", "started_s", "ended_s", then "param.KNOB" (text) and
-            "metric.NAME" (the last value).
+            Columns "run_id", "trial", "role", "state", "reason", "seed", "artifacts", "started_s", "ended_s", then "param.KNOB" (text)
+            and "metric.NAME" (the last value).
         """
         runs = self._search(f"tags.`sweep.name` = '{name}' and tags.`sweep.role` != 'sweep'")
         return pd.DataFrame([_trial_row(run) for run in runs]) if runs else pd.DataFrame(columns=["run_id", "trial", "role", "state"])
@@ -184,7 +189,11 @@ class Store:
         runs: list[Run] = []
         token = None
         while True:
-            page = self.client.search_runs([self.experiment], rule, max_results=PAGE, page_token=token)
+            try:
+                page = self.client.search_runs([self.experiment], rule, max_results=PAGE, page_token=token)
+            except _STORE_ERRORS as error:
+                first = str(error).strip().splitlines()[0]
+                raise TrackingError(f"the MLflow store at {self.uri} must be readable, but is not ({first}); check its address") from error
             runs += page
             token = page.token
             if not token:
@@ -278,6 +287,12 @@ def _sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
+def _probe(path: Path) -> None:
+    """Opens a SQLite file for writing. MLflow would try a file that cannot be opened for 100 seconds before it says so."""
+    with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, timeout=20)) as connection:
+        connection.execute("PRAGMA schema_version")
+
+
 def _sweep_row(run: Run) -> SweepRow:
     return SweepRow(run.info.run_id, run.data.tags["sweep.name"], dict(run.data.tags), dict(run.data.metrics), run.info.start_time / 1000)
 
@@ -289,6 +304,7 @@ def _trial_row(run: Run) -> dict[str, Any]:
         "trial": tags["sweep.trial"].split("/", 1)[1],
         "role": tags["sweep.role"],
         "state": tags.get("sweep.state", ""),
+        "status": run.info.status,
         "reason": tags.get("sweep.reason", ""),
         "seed": int(tags.get("sweep.seed", -1)),
         "artifacts": run.info.artifact_uri,

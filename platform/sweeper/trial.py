@@ -34,7 +34,7 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
 
     A result holds "metrics" (the session's), the objective's value under its own name, "step", and at the end one of
     "finished": True (the whole budget was trained),
-    "diverged": True (the loss was not finite; the checkpoint of the step before stays the last),
+    "diverged": what was not finite, "loss" or the objective (the checkpoint of the step before stays the last),
     "collapsed": why the adversarial game is over,
     "failed": a message for the user.
     A final run that has finished adds "test": the metrics on the test split, measured this once with the weights of the best step.
@@ -54,23 +54,30 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
         """Trains one step; see the class for what is reported."""
         if self._session is None:
             return {"failed": self._failure, "done": True}
+        if self._trained():  # interrupted between the last step and the end: what it measured was told then
+            return {"step": self._session.steps, "finished": True, "done": True}
         try:
             metrics = self._session.step()
         except self._plan.rooms.user_errors as error:
             return {"failed": str(error), "done": True}
         result: dict[str, Any] = {"step": self._session.steps, "metrics": metrics}
-        if not math.isfinite(metrics["loss"]):
-            return {"step": self._session.steps, "diverged": True, "done": True}
+        objective = self._request.objective
+        for name in ("loss", objective):
+            if not math.isfinite(metrics[name]):
+                return {"step": self._session.steps, "diverged": name, "done": True}
         if metrics.get("collapsed") and self._plan.stop_collapsed:
             result |= {"collapsed": self._session.collapse_reason, "done": True}
-        objective = self._request.objective
         result[objective] = metrics[objective]
-        if self._session.epoch >= self._plan.epochs - 1e-9:
+        if self._trained():
             result |= {"finished": True, "done": True}
             if self._final:
                 self._session.restore_best()
                 result["test"] = self._session.evaluate("test")
         return result | {"should_checkpoint": True}
+
+    def _trained(self) -> bool:
+        """Whether the whole budget is trained."""
+        return self._session is not None and self._session.epoch >= self._plan.epochs - 1e-9
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Writes the session."""
@@ -92,7 +99,7 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
             self._session = self._plan.rooms.open_session(self._request)
             self._continue(config["resume_from"])
         except self._plan.rooms.user_errors as error:
-            self._failure = str(error)
+            self._session, self._failure = None, str(error)
 
     def _continue(self, checkpoints: list[str]) -> None:
         """Loads the first checkpoint that is whole; starts over where none is."""

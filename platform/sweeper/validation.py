@@ -116,6 +116,18 @@ def _problems_of_knobs(parts: Mapping[str, Any], rooms: Rooms) -> Iterator[str]:
             yield f"knobs.{name}: must be one of {', '.join(space)}, but {model} has no such knob"
         else:
             yield from _problems_of_setting(name, setting, space[name])
+    configurations = parts.get("configurations")
+    for place, configuration in enumerate(configurations if isinstance(configurations, list) else []):
+        yield from _problems_of_configuration(place, configuration, model, space)
+
+
+def _problems_of_configuration(place: int, configuration: Mapping[str, Any], model: str, space: Mapping[str, Knob] | None) -> Iterator[str]:
+    for name, value in configuration.items():
+        if space is not None and name not in space:
+            yield f"configurations.{place}.{name}: must be one of {', '.join(space)}, but {model} has no such knob"
+        else:
+            for problem in _problems_of_setting(name, value, space[name] if space is not None else None):
+                yield problem.replace("knobs.", f"configurations.{place}.", 1)
 
 
 def _problems_of_seeds(setting: Setting) -> Iterator[str]:
@@ -161,6 +173,8 @@ def _problems_between_sections(parts: Mapping[str, Any]) -> Iterator[str]:
         if asha and budget.step_images is None and scheduler.grace_steps > budget.epochs:
             yield f"scheduler.grace_steps: must be at most budget.epochs = {budget.epochs:g}, but got {scheduler.grace_steps}"
     objective, search, settings = parts.get("objective"), parts.get("search"), parts.get("knobs")
+    if parts.get("configurations") and isinstance(search, Search) and search.algorithm != "grid":
+        yield f"configurations: a list goes with search.algorithm grid, but got {search.algorithm!r}"
     if isinstance(objective, Objective):
         yield from _problems_of_objectives(objective, search, scheduler)
     resources = parts.get("resources")

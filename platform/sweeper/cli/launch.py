@@ -14,7 +14,7 @@ from sweeper.home import Home
 from sweeper.journal import ENDED
 from sweeper.rooms import Rooms
 from sweeper.search import Proposals
-from sweeper.space import grid_size, resolve_knobs
+from sweeper.space import grid, resolve_knobs
 from sweeper.spec import Spec
 from sweeper.tracking import Store
 
@@ -70,8 +70,9 @@ def dry_run(out: Console, spec: Spec, rooms: Rooms) -> None:
     for knobs in configurations:
         table.add_row(*(str(knobs[name]) for name in names))
     out.print(table)
-    if spec.search.algorithm == "grid" and grid_size(searched) > limit:
-        out.print(f"[yellow]note[/yellow] the grid has {grid_size(searched)} cells, the budget {limit} trials: the last cells are left out")
+    cells = len(grid(searched, spec.configurations)) if spec.search.algorithm == "grid" else 0
+    if cells > limit:
+        out.print(f"[yellow]note[/yellow] the grid has {cells} cells, the budget {limit} trials: the last cells are left out")
     request = runner.session_request(spec, configurations[0], spec.search.seed)
     image_s, parameters = seconds_an_image(request)
     with cluster.connected(None):

@@ -1,0 +1,15 @@
+"""Reports: from the MLflow store to the papers' tables, in seconds, without Ray or torch.
+
+    python -m reports.build                 the store of this folder -> report/
+    python -m reports.build --home DIR --out DIR --only beyond_cnns_1
+
+`tables/*.yaml` holds one published table each: its cells, the published values and where they stand in the source, and which runs may fill
+a cell (`reports.table` says how to write one). `reports.selection` picks the runs, the other modules write what a reader sees:
+
+    index.md                        every table and every sweep
+    tables/NAME.md .csv .png .svg   published beside measured; every measured number with the runs it comes from
+    sweeps/NAME.md .png             leaderboard, comparison with the plain fill, result on the test split, picture grid
+    report.json                     what was built; the mark by which a later build knows the folder as its own
+
+Two builds from the same store give the same bytes.
+"""

@@ -1,0 +1,124 @@
+"""A table's figure, published beside measured; the same input gives the same bytes, as PNG and as SVG."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from reports.markdown import NOT_GIVEN, number
+from reports.selection import Cell
+from reports.table import Table
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+GREY = "#999999"
+STYLE: dict[Any, Any] = {
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 10,
+    "figure.dpi": 100,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "legend.frameon": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "reports",
+}
+WIDTH_IN, HEIGHT_IN = 7.0, 4.2
+BAR_IN = 0.24
+BAR = 0.4
+
+
+def draw(table: Table, cells: Sequence[Cell], folder: Path) -> None:
+    """Writes NAME.png and NAME.svg into a folder.
+
+    Args:
+        table: says which kind of figure.
+        cells: of the table.
+        folder: is there.
+    """
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        height = HEIGHT_IN if table.figure.kind == "curves" else 1.4 + BAR_IN * 2 * len(cells)
+        figure = Figure(figsize=(WIDTH_IN, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        if table.figure.kind == "curves":
+            _curves(axes, table, cells)
+        else:
+            _bars(axes, table, cells)
+        axes.set_title(f"{table.document}, {table.label}")
+        figure.savefig(folder / f"{table.name}.png", dpi=150, metadata={"Software": None})
+        figure.savefig(folder / f"{table.name}.svg", metadata={"Date": None, "Creator": None})
+
+
+def _curves(axes: Axes, table: Table, cells: Sequence[Cell]) -> None:
+    """One colour a column; published dashed with open marks, measured solid; the plain fill on the same images dotted."""
+    for column, colour in zip(table.columns, _colours(len(table.columns)), strict=True):
+        mine = sorted((cell for cell in cells if cell.column.key == column.key), key=lambda cell: float(cell.row.title))
+        published = [(float(cell.row.title), cell.published) for cell in mine if cell.published is not None]
+        measured = [(float(cell.row.title), cell.value, cell.spread or 0.0) for cell in mine if cell.value is not None]
+        if published:
+            x, y = zip(*published, strict=True)
+            axes.plot(x, y, "o--", color=colour, markerfacecolor="white", label=f"{column.title}, published")
+        if measured:
+            places, values, spreads = zip(*measured, strict=True)
+            axes.errorbar(places, values, yerr=spreads, fmt="o-", color=colour, capsize=3, label=f"{column.title}, measured")
+        else:
+            axes.plot([], [], "-", color=colour, label=f"{column.title}: not measured")
+    for value in sorted({cell.plain for cell in cells if cell.plain is not None}):
+        axes.axhline(value, color=GREY, linestyle=":", label=f"ring mean, {value:.{table.decimals}f}")
+    ticks = sorted({float(row.title) for row in table.rows})
+    if table.figure.x_scale == "log2":
+        axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(table.rows_title)
+    axes.set_ylabel(_wrapped(table.unit))
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _bars(axes: Axes, table: Table, cells: Sequence[Cell]) -> None:
+    """Two bars a cell, from top to bottom: published in grey, measured in the column's colour."""
+    colours = dict(zip((column.key for column in table.columns), _colours(len(table.columns)), strict=True))
+    labels = []
+    for place, cell in enumerate(cells):
+        labels.append(str(cell.row.title) + (f", {cell.column.title}" if len(table.columns) > 1 else ""))
+        _bar(axes, place - BAR / 2, cell.published, 0.0, GREY, number(cell.published, table.decimals, NOT_GIVEN))
+        _bar(axes, place + BAR / 2, cell.value, cell.spread or 0.0, colours[cell.column.key], number(cell.value, table.decimals))
+    axes.set_yticks(range(len(cells)), labels)
+    axes.set_ylim(len(cells) - 0.5, -0.5)
+    values = [value for cell in cells for value in (cell.published, cell.value) if value is not None]
+    axes.set_xlim(0, 1.25 * max(values, default=1.0))
+    axes.set_xlabel(_wrapped(table.unit, 90))
+    swatches = [Patch(color=GREY, label="published")]
+    swatches += [Patch(color=colours[column.key], label=f"{column.title}, measured") for column in table.columns]
+    axes.legend(handles=swatches, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _bar(axes: Axes, place: float, value: float | None, spread: float, colour: str, text: str) -> None:
+    """One bar with its number; the words alone where there is none."""
+    if value is not None:
+        axes.barh(place, value, BAR, xerr=spread or None, color=colour)
+    axes.text((value or 0) + spread, place, f" {text}", va="center", fontsize=8, color="black" if value is not None else GREY)
+
+
+def _colours(count: int) -> list[str]:
+    return [COLOURS[i % len(COLOURS)] for i in range(count)]
+
+
+def _wrapped(text: str, width: int = 42) -> str:
+    """Text in lines of at most `width` characters, where words allow."""
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+            lines.append(word)
+        else:
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)

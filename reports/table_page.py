@@ -1,0 +1,114 @@
+"""The page of one table: published beside measured, the same runs in other units, and where each number comes from."""
+
+from collections.abc import Sequence
+
+from reports.glossary import glossary
+from reports.lineage import HEADINGS, Lineage
+from reports.markdown import NOT_GIVEN, markdown_table, number
+from reports.selection import Cell
+from reports.table import Column, Row, Table
+
+NO_RUNS = "No run in the store fills a cell of this table yet."
+
+
+def table_page(table: Table, cells: Sequence[Cell], lineage: Lineage) -> str:
+    """The page in Markdown; its figure lies beside it."""
+    modes = {glossary()[column.metric].better for column in table.columns}
+    parts = [
+        f"# {table.document}, {table.label}\n",
+        f"{table.caption}.\n",
+        f"Source: {table.source}; {table.place}.\n",
+        f"{_capital(table.unit)}; {', '.join(sorted(modes))}." + (f" {_capital(table.unit_reason)}." if table.unit_reason else "") + "\n",
+        _cells(table, cells, lineage),
+        _places(table),
+        f"![{table.caption}]({table.name}.png)\n",
+        f"The same as [CSV]({table.name}.csv) and as [SVG]({table.name}.svg).\n",
+        "## What to know\n",
+        "\n".join(f"- {note}" for note in [*table.notes, *_unfilled(table)]) + "\n" if table.notes or _unfilled(table) else "",
+        "## The same runs in other units\n" if table.also else "",
+        _also(table, lineage) if table.also else "",
+        "## Settings that are not the source's\n",
+        _differences(table, lineage),
+        "## Runs\n",
+        markdown_table(HEADINGS, lineage.rows()) if lineage.runs else f"{NO_RUNS}\n",
+        "## Which runs fill a cell\n",
+        _conditions(table),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _cells(table: Table, cells: Sequence[Cell], lineage: Lineage) -> str:
+    """Published, measured and difference of every cell, one row a row."""
+    headings = [table.rows_title]
+    for column in table.columns:
+        headings += [f"{column.title}: published", "measured", "difference"]
+    by_place = {(cell.row.title, cell.column.key): cell for cell in cells}
+    rows = []
+    for row in table.rows:
+        entries = [str(row.title)]
+        for column in table.columns:
+            cell = by_place[row.title, column.key]
+            measured = number(cell.value, table.decimals)
+            if cell.spread is not None:
+                measured += f" ± {cell.spread:.{table.decimals}f}"
+            if cell.runs:
+                measured += f" ({lineage.numbers(cell)})"
+            difference = "" if cell.difference is None else f"{cell.difference:+.{table.decimals}f}"
+            entries += [number(cell.published, table.decimals, NOT_GIVEN), measured, difference]
+        rows.append(entries)
+    return markdown_table(headings, rows)
+
+
+def _places(table: Table) -> str:
+    """Where published values stand that are not in the table itself."""
+    return "".join(f"Published value of {row.title}: {row.place}.\n" for row in table.rows if row.place)
+
+
+def _unfilled(table: Table) -> list[str]:
+    return [f"{row.title}: {row.unfilled}." for row in table.rows if row.unfilled]
+
+
+def _also(table: Table, lineage: Lineage) -> str:
+    """Further metrics of every run, and of the plain fill on the same images."""
+    metrics = list(dict.fromkeys([column.metric for column in table.columns] + list(table.also)))
+    rows = []
+    for place, run in enumerate(lineage.runs, start=1):
+        rows.append([f"run {place}", run.split, *(number(run.value(metric)) for metric in metrics)])
+    fills = {(run.sweep.run_id, run.split): run.sweep for run in lineage.runs if run.kind != "baseline"}
+    for (_, split), sweep in fills.items():
+        values = [sweep.metrics.get(f"ring_mean_{split}_{metric}") for metric in metrics]
+        rows.append([f"ring mean, sweep {sweep.name}", split, *(number(value, missing="") for value in values)])
+    if not rows:
+        return f"{NO_RUNS}\n"
+    text = markdown_table(["", "split", *metrics], rows)
+    return text + "\n" + "\n".join(f"- {name}: {glossary()[name].meaning} ({glossary()[name].better})" for name in metrics) + "\n"
+
+
+def _differences(table: Table, lineage: Lineage) -> str:
+    if not lineage.runs:
+        return f"{NO_RUNS}\n"
+    rows = lineage.differences(table)
+    if not rows:
+        return "None: every knob has the source's value, or the default where the source gives none.\n"
+    return markdown_table(["model", "knob", "used here", "source", "where the source gives it"], rows)
+
+
+def _conditions(table: Table) -> str:
+    """The table's rule in words."""
+    which = {
+        "newest": "the one begun last",
+        "best_validation": "the one that is best on the validation split",
+    }[table.choose]
+    lines = [
+        "To compute the cells: " + (f"`{table.fill}`." if table.fill.startswith("sweep run") else f"{table.fill}."),
+        "Only complete trials count. All runs of a cell are from one sweep: a finished one before an unfinished one, and of several "
+        f"{which}. The test split decides nothing.",
+        f"Every cell: {table.where.words or 'no condition'}.",
+    ]
+    parts: list[Row | Column] = [*table.rows, *table.columns]
+    lines += [f"{part.title}: {part.where.words}." for part in parts if part.where.words]
+    return "\n".join(f"- {line}" for line in lines) + "\n"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,109 @@
+"""A real MLflow store filled with made-up numbers, through the engine's own writer."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from sweeper.tracking import Store, Writer
+
+CIFAR10_COUNTS = {"train": 45000, "validation": 5000, "test": 10000}
+
+
+class Filler:
+    """Puts sweeps into the store of a home folder."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.store = Store(f"sqlite:///{home / 'mlflow.db'}")
+        self._writer = Writer(self.store)
+
+    def sweep(
+        self,
+        name: str,
+        *,
+        spec: str = "beyond_cnns_table1",
+        model: str = "cnn_autoencoder",
+        state: str = "finished",
+        counts: Mapping[str, int] = CIFAR10_COUNTS,
+        baseline: Mapping[str, float] | None = None,
+        mode: str = "min",
+        objective: str = "l2_hole",
+    ) -> str:
+        """A sweep's own run; gives its id."""
+        tags = {
+            "sweep.spec": spec,
+            "sweep.model": model,
+            "sweep.data": "cifar10",
+            "sweep.data_fingerprint": "f00dfeed",
+            "sweep.data_counts": json.dumps(dict(counts)),
+            "sweep.image_px": "32",
+            "sweep.mask": "centre 8 px",
+            "sweep.objective": objective,
+            "sweep.mode": mode,
+            "sweep.epochs": "10",
+            "git.commit": "0123456789abcdef0123456789abcdef01234567",
+            "git.dirty": "false",
+        }
+        run_id = self.store.begin(name, "sweep", None, None, tags, {})
+        self._writer.metrics(run_id, 0, baseline or {})
+        self._writer.end(run_id, state)
+        return run_id
+
+    def trial(
+        self,
+        sweep: str,
+        parent: str,
+        trial: str,
+        metrics: Mapping[str, float],
+        *,
+        knobs: Mapping[str, object] | None = None,
+        state: str = "complete",
+        seed: int = 0,
+    ) -> str:
+        """A trial's run; gives its id."""
+        run_id = self.store.begin(sweep, trial.split("-")[0], trial, parent, {"sweep.seed": str(seed)}, knobs or {})
+        self._writer.metrics(run_id, 10, {"epoch": 10.0, "best_step": 9.0} | dict(metrics))
+        self._writer.end(run_id, state)
+        return run_id
+
+    def picture(self, parent: str, colour: tuple[int, int, int]) -> bytes:
+        """A sweep's picture grid; gives its bytes."""
+        file = self.home / "best.png"
+        Image.new("RGB", (8, 8), colour).save(file)
+        self.store.log_file(parent, file, "pictures")
+        return file.read_bytes()
+
+    def done(self) -> None:
+        """Everything is in the store from here on."""
+        self._writer.close()
+
+
+@pytest.fixture(scope="session")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose store holds no sweep; making one takes seconds, so tests copy it."""
+    home = tmp_path_factory.mktemp("empty-home")
+    Filler(home).done()
+    return home
+
+
+@pytest.fixture
+def home(empty_home: Path, tmp_path: Path) -> Path:
+    """A home folder with an empty store of its own."""
+    return copied(empty_home, tmp_path / "home")
+
+
+@pytest.fixture
+def filler(home: Path) -> Filler:
+    """Fills `home`."""
+    return Filler(home)
+
+
+def copied(empty_home: Path, place: Path) -> Path:
+    """A new home folder with an empty store."""
+    place.mkdir()
+    shutil.copy(empty_home / "mlflow.db", place / "mlflow.db")
+    return place
