@@ -93,7 +93,7 @@ class Journal:
         self.trials: dict[str, TrialRecord] = {}
         self.spent_s = 0.0
         for event in read_events(self._path):
-            self._apply(event)
+            self._take(event)
         _cut_torn_line(self._path)
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - held until close
 
@@ -126,22 +126,42 @@ class Journal:
         self._lock.close()
 
     def _write(self, event: dict[str, Any], *, durable: bool = False) -> None:
-        self._apply(event)
+        self._take(event)
         self._file.write(json.dumps(event | {"time": round(time.time(), 3)}) + "\n")
         self._file.flush()
         if durable:
             os.fsync(self._file.fileno())
 
-    def _apply(self, event: dict[str, Any]) -> None:
+    def _take(self, event: dict[str, Any]) -> None:
         if event["event"] == "clock":
             self.spent_s = event["spent_s"]
-        elif event["event"] == "start":
-            self.trials[event["trial"]] = TrialRecord(event["trial"], event["number"], event["knobs"], event["seed"])
-        elif event["event"] == "result":
-            self.trials[event["trial"]].results[event["step"]] = event["metrics"]
-        elif event["event"] == "end":
-            record = self.trials[event["trial"]]
-            record.state, record.reason = event["state"], event["reason"]
+        else:
+            _apply(self.trials, event)
+
+
+def read_trials(folder: Path) -> dict[str, TrialRecord]:
+    """Every trial of a sweep's folder by name, without the lock: for looking at a sweep that may be running."""
+    trials: dict[str, TrialRecord] = {}
+    for event in read_events(folder / "journal.jsonl"):
+        if event["event"] != "clock":
+            _apply(trials, event)
+    return trials
+
+
+def ranked(trials: Iterable[TrialRecord], metric: str, mode: str) -> list[TrialRecord]:
+    """Search trials that have a value, the best first; the earlier one where two are equal."""
+    found = [(best[1], record) for record in trials if record.kind == "search" and (best := record.best(metric, mode))]
+    sign = 1 if mode == "min" else -1
+    return [record for _, record in sorted(found, key=lambda entry: (sign * entry[0], entry[1].number))]
+
+
+def _apply(trials: dict[str, TrialRecord], event: dict[str, Any]) -> None:
+    if event["event"] == "start":
+        trials[event["trial"]] = TrialRecord(event["trial"], event["number"], event["knobs"], event["seed"])
+    elif event["event"] == "result":
+        trials[event["trial"]].results[event["step"]] = event["metrics"]
+    elif event["event"] == "end":
+        trials[event["trial"]].state, trials[event["trial"]].reason = event["state"], event["reason"]
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

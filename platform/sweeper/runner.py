@@ -6,13 +6,13 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sweeper import cluster, provenance
 from sweeper.home import Home
-from sweeper.journal import ENDED, Journal, TrialRecord
+from sweeper.journal import ENDED, Journal, TrialRecord, ranked
 from sweeper.recorder import Progress, StageListener, SweepRun
 from sweeper.rooms import DataFacts, Rooms, SessionRequest
 from sweeper.search import Assignment, Proposals, scheduler
@@ -194,41 +194,43 @@ def session_request(spec: Spec, knobs: Mapping[str, Any], seed: int) -> SessionR
     )
 
 
-def _ranked(run: SweepRun) -> list[TrialRecord]:
-    """Search trials with a value, the best first."""
-    found = [
-        (best[1], record)
-        for record in run.journal.trials.values()
-        if record.kind == "search" and (best := record.best(run.metric, run.mode))
-    ]
-    sign = 1 if run.mode == "min" else -1
-    return [record for _, record in sorted(found, key=lambda entry: (sign * entry[0], entry[1].number))]
-
-
 def _best(run: SweepRun) -> TrialRecord | None:
-    ranked = _ranked(run)
-    return ranked[0] if ranked else None
+    best = ranked(run.journal.trials.values(), run.metric, run.mode)
+    return best[0] if best else None
 
 
 def _keep_pictures(spec: Spec, rooms: Rooms, run: SweepRun) -> list[Path]:
     """Picture grids of the best trials, and the best one's checkpoint, on disk and in MLflow."""
     folder = run.journal.folder
     pictures = []
-    for place, record in enumerate(_ranked(run)[: max(spec.pictures, 1)]):
+    for place, record in enumerate(ranked(run.journal.trials.values(), run.metric, run.mode)[: max(spec.pictures, 1)]):
         checkpoints = cluster.checkpoints_of(folder / "checkpoints", record.trial)
+        file = folder / "pictures" / f"{record.trial}.png"
+        if place < spec.pictures:
+            checkpoints = _draw(spec, rooms, run, record, checkpoints, file)
         if not checkpoints:
-            run.progress.note(f"{record.trial} has no checkpoint left: no picture")
+            run.progress.note(f"{record.trial} has no whole checkpoint left: no picture")
             continue
         if place == 0:
             run.store.log_file(run.parent, checkpoints[0] / "checkpoint.pt", "best")
         if place < spec.pictures:
-            file = folder / "pictures" / f"{record.trial}.png"
-            file.parent.mkdir(exist_ok=True)
-            request = session_request(spec, record.knobs, record.seed)
-            rooms.picture(SessionRequest(**{**request.__dict__, "device": "cpu", "threads": None}), checkpoints[0], file)
             run.store.log_file(run.run_ids[record.trial], file, "pictures")
             pictures.append(file)
             if place == 0:
                 shutil.copy(file, folder / "pictures" / "best.png")
                 run.store.log_file(run.parent, folder / "pictures" / "best.png", "pictures")
     return pictures
+
+
+def _draw(spec: Spec, rooms: Rooms, run: SweepRun, record: TrialRecord, checkpoints: list[Path], file: Path) -> list[Path]:
+    """Draws a trial's picture grid from its newest checkpoint that is whole; returns that one and those before it."""
+    file.parent.mkdir(exist_ok=True)
+    request = replace(session_request(spec, record.knobs, record.seed), device="cpu", threads=None)
+    for number, checkpoint in enumerate(checkpoints):
+        try:
+            rooms.picture(request, checkpoint, file)
+        except rooms.user_errors as error:
+            run.progress.note(str(error))
+        else:
+            return checkpoints[number:]
+    return []

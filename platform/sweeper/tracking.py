@@ -267,8 +267,8 @@ class Writer:
             mine = [entry for entry in entries if entry[0] == run_id]
             try:
                 self._send(run_id, mine)
-            except _STORE_ERRORS as error:
-                self._unsent = str(error).strip().splitlines()[0]
+            except Exception as error:  # whatever it is: a thread that ends here would lose every later metric without a word
+                self._unsent = (str(error).strip() or type(error).__name__).splitlines()[0]
                 refused += mine
         return refused
 

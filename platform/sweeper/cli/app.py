@@ -114,6 +114,24 @@ def show(
 
 
 @app.command()
+def pictures(
+    names: Annotated[list[str], typer.Argument(help="Sweeps on the same images and holes.")],
+    to: Annotated[Path, typer.Option(help="Where the picture goes: .png, .webp or .jpg.")] = Path("pictures.png"),
+    images: Annotated[int, typer.Option(min=1, max=64, help="How many images.")] = 8,
+    split: Annotated[str, typer.Option(help="validation or test.")] = "validation",
+    home: HomeOption = Path(),
+) -> None:
+    """Draw the best models of several sweeps side by side on the same images."""
+    from sweeper.cli.pictures import draw
+    from sweeper.cli.rooms import installed_rooms
+
+    if split not in ("validation", "test"):
+        raise SpecError(f"--split must be validation or test, but got {split!r}; name one of these")
+    draw(installed_rooms(), Home(home), names, to, images=images, split=split)
+    out.print(f"wrote {to.resolve()}", soft_wrap=True)
+
+
+@app.command()
 def models() -> None:
     """List the models."""
     from sweeper.cli.rooms import installed_rooms

@@ -67,6 +67,17 @@ def picture(request: SessionRequest, checkpoint: Path, file: Path) -> None:
     picture_grid(session.images.validation[:PICTURE_IMAGES], session.model.mask, fills).save(file)
 
 
+def side_by_side(models: Mapping[str, tuple[SessionRequest, Path]], file: Path, count: int, split: str) -> None:
+    """Writes a picture grid with one column a model, each from its checkpoint's best step, on the same images and holes."""
+    fills: dict[str, Any] = {"ring mean": ring_mean_fill}
+    for name, (request, checkpoint) in models.items():
+        session = open_session(request)
+        session.load(checkpoint)
+        session.restore_best()
+        fills[name] = session.model.fill
+    picture_grid(getattr(session.images, split)[:count], session.model.mask, fills).save(file)
+
+
 def seconds_an_image(request: SessionRequest) -> tuple[float, int]:
     """Training time an image on this machine, measured over a few batches, and the model's number of parameters."""
     session = open_session(request)
