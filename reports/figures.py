@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 
 from reports.markdown import NOT_GIVEN, number
 from reports.selection import Cell
-from reports.table import Table
+from reports.table import Column, Table
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 GREY = "#999999"
@@ -29,7 +29,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "reports",
 }
 WIDTH_IN, HEIGHT_IN = 7.0, 4.2
-BAR_IN = 0.24
+BAR_IN, PANEL_IN = 0.24, 0.7
 BAR = 0.4
 
 
@@ -44,17 +44,23 @@ def draw(table: Table, cells: Sequence[Cell], folder: Path) -> None:
     with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()
         mpl.rcParams.update(STYLE)
-        height = HEIGHT_IN if table.figure.kind == "curves" else 1.4 + BAR_IN * 2 * len(cells)
-        figure = Figure(figsize=(WIDTH_IN, height), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots()
         if table.figure.kind == "curves":
-            _curves(axes, table, cells)
+            figure = _figure(HEIGHT_IN)
+            _curves(figure.subplots(), table, cells)
         else:
-            _bars(axes, table, cells)
-        axes.set_title(f"{table.document}, {table.label}")
+            figure = _figure(0.6 + len(table.columns) * (PANEL_IN + 2 * BAR_IN * len(table.rows)))
+            panels = figure.subplots(len(table.columns), squeeze=False)[:, 0]
+            for column, colour, axes in zip(table.columns, _colours(len(table.columns)), panels, strict=True):
+                _bars(axes, table, column, [cell for cell in cells if cell.column.key == column.key], colour)
+        figure.suptitle(f"{table.document}, {table.label}")
         figure.savefig(folder / f"{table.name}.png", dpi=150, metadata={"Software": None})
         figure.savefig(folder / f"{table.name}.svg", metadata={"Date": None, "Creator": None})
+
+
+def _figure(height_in: float) -> Figure:
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def _curves(axes: Axes, table: Table, cells: Sequence[Cell]) -> None:
@@ -84,22 +90,21 @@ def _curves(axes: Axes, table: Table, cells: Sequence[Cell]) -> None:
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _bars(axes: Axes, table: Table, cells: Sequence[Cell]) -> None:
-    """Two bars a cell, from top to bottom: published in grey, measured in the column's colour."""
-    colours = dict(zip((column.key for column in table.columns), _colours(len(table.columns)), strict=True))
-    labels = []
+def _bars(axes: Axes, table: Table, column: Column, cells: Sequence[Cell], colour: str) -> None:
+    """One panel a column, one row a cell: published in grey where the source gives a value, measured in colour."""
+    given = any(cell.published is not None for cell in cells)
     for place, cell in enumerate(cells):
-        labels.append(str(cell.row.title) + (f", {cell.column.title}" if len(table.columns) > 1 else ""))
-        _bar(axes, place - BAR / 2, cell.published, 0.0, GREY, number(cell.published, table.decimals, NOT_GIVEN))
-        _bar(axes, place + BAR / 2, cell.value, cell.spread or 0.0, colours[cell.column.key], number(cell.value, table.decimals))
-    axes.set_yticks(range(len(cells)), labels)
+        if given:
+            _bar(axes, place - BAR / 2, cell.published, 0.0, GREY, number(cell.published, table.decimals, NOT_GIVEN))
+        _bar(axes, place + (BAR / 2 if given else 0), cell.value, cell.spread or 0.0, colour, number(cell.value, table.decimals))
+    axes.set_yticks(range(len(cells)), [str(cell.row.title) for cell in cells])
     axes.set_ylim(len(cells) - 0.5, -0.5)
     values = [value for cell in cells for value in (cell.published, cell.value) if value is not None]
-    axes.set_xlim(0, 1.25 * max(values, default=1.0))
-    axes.set_xlabel(_wrapped(table.unit, 90))
-    swatches = [Patch(color=GREY, label="published")]
-    swatches += [Patch(color=colours[column.key], label=f"{column.title}, measured") for column in table.columns]
-    axes.legend(handles=swatches, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.set_xlim(0, 1.25 * (max(values, default=1.0) or 1.0))
+    axes.set_title(column.title, loc="left")
+    if given:
+        swatches = [Patch(color=GREY, label="published"), Patch(color=colour, label="measured")]
+        axes.legend(handles=swatches, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def _bar(axes: Axes, place: float, value: float | None, spread: float, colour: str, text: str) -> None:

@@ -20,13 +20,14 @@ The conditions of table, row and column are joined; `reports.selection` says whi
 given in the source"; a row that no run can fill says why in `unfilled`.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from reports.errors import ReportError
 from reports.glossary import glossary, training_metrics
@@ -118,7 +119,7 @@ class Table(_Part):
     """A published table; see the module's docstring."""
 
     document: str = Field(pattern=NAME)
-    number: Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=NAME)]
+    number: int | str
     source: str
     caption: str
     place: str
@@ -134,6 +135,15 @@ class Table(_Part):
     decimals: int = Field(2, ge=0, le=6)
     figure: FigureStyle = FigureStyle()
     notes: tuple[str, ...] = ()
+
+    @field_validator("number", mode="before")
+    @classmethod
+    def _number_or_word(cls, number: object) -> object:
+        if isinstance(number, int) and not isinstance(number, bool) and number >= 1:
+            return number
+        if isinstance(number, str) and re.fullmatch(NAME, number):
+            return number
+        raise ValueError("must be a whole number from 1 on, or a word of letters, digits, '_', '.' and '-'")
 
     @property
     def name(self) -> str:
@@ -217,7 +227,8 @@ def _in_words(error: ValidationError) -> list[str]:
     for finding in error.errors(include_url=False):
         key = ".".join(str(part) for part in finding["loc"] if part not in ("int", "float", "str", "bool"))
         extra = finding["type"] == "extra_forbidden"
-        rule = "is no key of a table file; remove it" if extra else finding["msg"][:1].lower() + finding["msg"][1:]
+        said = finding["msg"].removeprefix("Value error, ")
+        rule = "is no key of a table file; remove it" if extra else said[:1].lower() + said[1:]
         given = "" if finding["type"] in ("missing", "extra_forbidden") else f", but got {finding['input']!r}"
         lines.append(f"{key}: {rule}{given}")
     return list(dict.fromkeys(lines))

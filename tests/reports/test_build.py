@@ -9,6 +9,7 @@ from PIL import Image
 import reports.build
 from reports.build import build
 from reports.errors import ReportError
+from reports.table import read_tables
 from sweeper.home import Home
 from tests.reports.conftest import Filler
 
@@ -55,9 +56,10 @@ def test_it_works_from_any_directory_with_nothing_heavy_imported(filler: Filler,
         "print('heavy', [name for name in ('ray', 'torch', 'optuna', 'trainables') if name in sys.modules])"
     )
     done = command(cwd=home, code=code)
-    assert done.stdout.splitlines() == [
-        "beyond_cnns_1: 2 of 8 cells measured",
-        "beyond_cnns_2: 0 of 8 cells measured",
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["beyond_cnns_1: 2 of 8 cells measured", "beyond_cnns_2: 0 of 8 cells measured"]
+    assert all(": 0 of " in line for line in lines[1:-4])
+    assert lines[-4:] == [
         "1 sweep",
         f"report: {(home / 'report' / 'index.md').resolve()}",
         "code 0",
@@ -82,7 +84,7 @@ def test_two_builds_give_the_same_bytes(filler: Filler, home: Path) -> None:
     assert set(contents(first.folder)) == {
         "index.md",
         "report.json",
-        *(f"tables/beyond_cnns_{number}.{ending}" for number in (1, 2) for ending in ("md", "csv", "png", "svg")),
+        *(f"tables/{table.name}.{ending}" for table in read_tables() for ending in ("md", "csv", "png", "svg")),
         "sweeps/small.md",
         "sweeps/small.png",
     }
@@ -138,7 +140,7 @@ def test_an_earlier_report_stays_when_a_table_file_is_bad(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--only", "beyond_cnns_7"], "error --only must name one of beyond_cnns_1, beyond_cnns_2, but got beyond_cnns_7"),
+        (["--only", "beyond_cnns_7"], "error --only must name one of beyond_cnns_1, beyond_cnns_2, "),
         (["--out", "."], "must be new, empty or an earlier report"),
         (["--out", "mlflow.db"], "must be new, empty or an earlier report"),
         (["--out", "mlflow.db/report"], "the report's folder must be writable"),

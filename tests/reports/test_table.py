@@ -42,7 +42,7 @@ def complaint(folder: Path) -> str:
 
 
 def test_the_shipped_tables_hold_what_the_source_prints() -> None:
-    first, second = read_tables()
+    first, second = read_tables(only=["beyond_cnns_1", "beyond_cnns_2"])
     assert (first.name, second.name) == ("beyond_cnns_1", "beyond_cnns_2")
     assert [(row.title, row.published) for row in first.rows] == [
         (256, {"training": 7.02, "validation": 7.96}),
@@ -56,7 +56,7 @@ def test_the_shipped_tables_hold_what_the_source_prints() -> None:
 
 def test_only_keeps_the_tables_that_are_named() -> None:
     assert [table.name for table in read_tables(only=["beyond_cnns_2"])] == ["beyond_cnns_2"]
-    with pytest.raises(ReportError, match=r"--only must name one of beyond_cnns_1, beyond_cnns_2, but got beyond_cnns_9"):
+    with pytest.raises(ReportError, match=r"--only must name one of beyond_cnns_1, beyond_cnns_2, .*, but got beyond_cnns_9"):
         read_tables(only=["beyond_cnns_9"])
 
 
@@ -78,7 +78,7 @@ def test_conditions_of_table_row_and_column_are_joined() -> None:
     [
         (changed(colour="red"), "some_paper_3.yaml, colour: is no key of a table file"),
         (changed(rows=[{"title": 1, "publishd": {}}]), "some_paper_3.yaml, rows.0.publishd: is no key of a table file"),
-        (changed(number="three"), "some_paper_3.yaml, number: input should be a valid integer"),
+        (changed(number="two words"), "some_paper_3.yaml, number: must be a whole number from 1 on, or a word of letters"),
         ({key: value for key, value in GOOD.items() if key != "unit"}, "some_paper_3.yaml, unit: field required"),
         (changed(where=GOOD["where"] | {"model": "vgan"}), "where.model: must be one of cnn_autoencoder, "),
         (
@@ -100,10 +100,13 @@ def test_conditions_of_table_row_and_column_are_joined() -> None:
             changed(figure={"kind": "curves"}, rows=[{"title": "wide"}]),
             "rows.0.title: must be a positive number in a table drawn as curves",
         ),
-        (changed(where={"model": "cnn_autoencoder"}), "rows.0.where.runs: must be search, final or baseline in a row that runs can fill"),
+        (
+            changed(where={"model": "cnn_autoencoder"}),
+            "rows.0.where.runs: must be search, every, final or baseline where runs can fill the row",
+        ),
         (
             changed(where={"runs": "final"}, columns=[{"key": "a", "title": "A", "metric": "train_l2_hole"}], rows=[{"title": 1}]),
-            "rows.0.where.runs: must be search for train_l2_hole, which no test split has, but got 'final'",
+            "rows.0.where.runs: must be search or every for train_l2_hole, which no test split has, but got 'final'",
         ),
         (changed(where={"runs": "search"}), "rows.0.where.model: must be given with knobs, but is not"),
     ],
