@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -29,7 +30,7 @@ class InpaintingModel(ABC):
     Attributes:
         Config: a frozen dataclass: one field a knob, the paper's value as its default.
         masks: the kinds of hole that the model can fill.
-        extra_metrics: what `train_unit` reports beyond "loss", by name.
+        extra_metrics: what `train_unit` reports beyond "loss", and `measure_split`, by name.
         config: the configuration in force.
         image_px: side of the images.
         mask: where the holes are.
@@ -115,6 +116,15 @@ class InpaintingModel(ABC):
         for name, training in was_training.items():
             self.networks[name].train(training)
         return torch.where(known > 0.5, image, filled)
+
+    def measure_split(self, images: np.ndarray, device: torch.device) -> dict[str, float]:
+        """Figures of a split that come from whole images, not from filled holes; names are among `extra_metrics`. No state changes.
+
+        Args:
+            images: (N, H, W, 3) uint8.
+            device: where to compute.
+        """
+        return {}
 
     def set_training(self, training: bool) -> None:
         """Switches every network between training and evaluation."""

@@ -9,6 +9,10 @@ MODELS: dict[str, str] = {
     "cnn_autoencoder": "trainables.cnn_autoencoder:CnnAutoencoder",
     "dcgan": "trainables.dcgan:Dcgan",
     "wgan": "trainables.wgan:Wgan",
+    "pixel_cnn": "trainables.pixel_cnn:PixelCnn",
+    "flat_row_lstm": "trainables.flat_row_lstm:FlatRowLstm",
+    "row_lstm": "trainables.row_lstm:RowLstm",
+    "diagonal_bilstm": "trainables.diagonal_bilstm:DiagonalBilstm",
 }
 
 

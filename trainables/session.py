@@ -177,8 +177,9 @@ class Session:
         return result
 
     def evaluate(self, split: str) -> dict[str, float]:
-        """All of `METRICS` on a split, holes the same at every call."""
-        return evaluate(self.model.fill, getattr(self.images, split), self.model.mask, self.device)
+        """All of `METRICS` on a split, holes the same at every call, and what the model measures on whole images."""
+        images = getattr(self.images, split)
+        return evaluate(self.model.fill, images, self.model.mask, self.device) | self.model.measure_split(images, self.device)
 
     def restore_best(self) -> None:
         """Puts the weights of the best step back; the optimisers are left as they are."""

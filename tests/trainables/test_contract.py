@@ -21,7 +21,13 @@ from trainables.session import CHECKPOINT_FILE, Session
 # Knobs that make a model small enough to be trained here; the others keep the paper's values.
 _PATCH = {"base_filters": 16, "bottleneck": 256, "batch_images": 8}
 _GAME = _PATCH | {"discriminator_filters": 16, "discriminator_steps": 2}
-TINY: dict[str, dict[str, Any]] = {"cnn_autoencoder": _PATCH, "dcgan": _GAME, "wgan": _GAME}
+_ROWS = {"hidden": 8, "layers": 1, "output_features": 32, "batch_images": 8}
+TINY: dict[str, dict[str, Any]] = {"cnn_autoencoder": _PATCH, "dcgan": _GAME, "wgan": _GAME} | {
+    "pixel_cnn": {"filters": 32, "hidden": 64, "depth": 1, "positions": 8, "batch_images": 16},
+    "flat_row_lstm": {"hidden": 32, "embedding": 16, "batch_images": 8},
+    "row_lstm": _ROWS,
+    "diagonal_bilstm": _ROWS,
+}
 IMAGE_PX: dict[str, int] = {}  # where 32 px is not what the model takes
 
 every_model = pytest.mark.parametrize("name", MODELS)
