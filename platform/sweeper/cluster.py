@@ -152,7 +152,8 @@ def run_trials(
             storage_path=str(folder.resolve()),
             callbacks=[_ListenerCallback(listener)],
             stop=_BudgetStopper(listener),
-            checkpoint_config=ray.tune.CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT),
+            # the trial says itself what is worth keeping: at its end Ray would keep a diverged one too
+            checkpoint_config=ray.tune.CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT, checkpoint_at_end=False),
             failure_config=ray.tune.FailureConfig(max_failures=WORKER_RESTARTS),
             verbose=0,
         ),

@@ -48,6 +48,7 @@ class SweepRun:
         parent: the sweep's MLflow run.
         progress: the screen.
         run_ids: MLflow run of each trial that was begun in this process.
+        closed: trials whose MLflow run has been told its end.
     """
 
     name: str
@@ -60,6 +61,7 @@ class SweepRun:
     parent: str
     progress: Progress
     run_ids: dict[str, str] = field(default_factory=dict)
+    closed: set[str] = field(default_factory=set)
 
     def begin_run(self, trial: str, knobs: dict[str, Any], seed: int) -> str:
         """The MLflow run of a trial, found again or made."""
@@ -76,15 +78,15 @@ class SweepRun:
         stored = {row["trial"]: (row["run_id"], row["state"], row["status"]) for row in rows.to_dict("records")}
         for record in self.journal.trials.values():
             run_id, state, status = stored.get(record.trial, ("", "", ""))
-            closed = record.state in ENDED and (state, status) == (record.state, STATUS.get(record.state))
-            if closed:
+            if record.state in ENDED and (state, status) == (record.state, STATUS[record.state]):
                 self.run_ids[record.trial] = run_id
+                self.closed.add(record.trial)
             self.begin_run(record.trial, record.knobs, record.seed)
             sent = {step for step, _ in self.store.history(self.run_ids[record.trial], self.metric)}
             for step, metrics in record.results.items():
                 if step not in sent:
                     self.writer.metrics(self.run_ids[record.trial], step, metrics)
-            if record.state in ENDED and not closed:
+            if record.state in ENDED and record.trial not in self.closed:
                 self.end_run(record.trial)
 
     def end_run(self, trial: str) -> None:
@@ -96,6 +98,16 @@ class SweepRun:
             summary = {f"best_{name}": value for name, value in record.results[step].items()}
             self.writer.metrics(self.run_ids[trial], max(record.results), summary | {"best_step": float(step)})
         self.writer.end(self.run_ids[trial], record.state, record.reason)
+        self.closed.add(trial)
+
+    def close(self) -> None:
+        """Closes every trial's MLflow run: an end that Ctrl-C kept from being told is told now, what has no end is interrupted."""
+        for trial in self.run_ids.keys() - self.closed:
+            record = self.journal.trials.get(trial)
+            if record is not None and record.state in ENDED:
+                self.end_run(trial)
+            else:
+                self.writer.end(self.run_ids[trial], "interrupted")
 
 
 class StageListener:

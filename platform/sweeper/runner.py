@@ -118,10 +118,7 @@ def _tracked(
         state = "interrupted"
         raise
     finally:
-        for trial, run_id in run.run_ids.items():
-            record = journal.trials.get(trial)
-            if record is None or record.state not in ENDED:
-                writer.end(run_id, "interrupted")
+        run.close()
         best = _best(run)
         if best is not None:
             value = best.best(run.metric, run.mode)

@@ -61,7 +61,8 @@ def resolve_knobs(spec: Spec, rooms: Rooms) -> dict[str, KnobSearch]:
     Returns:
         One entry a knob, in the documented order; the seed last, where the spec repeats configurations.
     """
-    space: dict[str, Knob | None] = dict(rooms.spaces.get(spec.model) or dict.fromkeys(spec.knobs))
+    named = [*spec.knobs, *(name for configuration in spec.configurations for name in configuration)]
+    space: dict[str, Knob | None] = dict(rooms.spaces.get(spec.model) or dict.fromkeys(named))
     if SEED in spec.knobs:
         space[SEED] = None
     settings = dict(spec.knobs)
@@ -69,7 +70,7 @@ def resolve_knobs(spec: Spec, rooms: Rooms) -> dict[str, KnobSearch]:
         listed = [configuration[name] for configuration in spec.configurations if name in configuration]
         if listed:
             usual = [] if len(listed) == len(spec.configurations) else [_knob_search(settings.get(name), space[name]).first]
-            settings[name] = [*listed, *usual]
+            settings[name] = [*(value for value in listed if value not in usual), *usual]  # the usual value last: `grid` looks there
     return {name: _knob_search(settings.get(name), knob) for name, knob in space.items()}
 
 

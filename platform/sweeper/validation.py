@@ -125,9 +125,9 @@ def _problems_of_configuration(place: int, configuration: Mapping[str, Any], mod
     for name, value in configuration.items():
         if space is not None and name not in space:
             yield f"configurations.{place}.{name}: must be one of {', '.join(space)}, but {model} has no such knob"
-        else:
-            for problem in _problems_of_setting(name, value, space[name] if space is not None else None):
-                yield problem.replace("knobs.", f"configurations.{place}.", 1)
+        elif space is not None and not space[name].holds(value):
+            rule = f"{'' if hasattr(space[name], 'low') else 'one of '}{space[name].allowed}"
+            yield f"configurations.{place}.{name}: must be {rule}, but got {value!r}"
 
 
 def _problems_of_seeds(setting: Setting) -> Iterator[str]:

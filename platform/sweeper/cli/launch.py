@@ -1,5 +1,6 @@
 """Starting a sweep from the command line: what it says before, while and after it runs."""
 
+import shlex
 import tempfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from sweeper import cluster, runner
 from sweeper.cli.progress import LiveProgress
 from sweeper.cli.rooms import seconds_an_image
 from sweeper.cli.summary import print_summary
-from sweeper.home import Home
+from sweeper.home import DEFAULT_STORE, Home
 from sweeper.journal import ENDED
 from sweeper.rooms import Rooms
 from sweeper.search import Proposals
@@ -41,7 +42,7 @@ def launch(out: Console, spec: Spec, rooms: Rooms, home: Home, spec_name: str, a
         with LiveProgress(out, spec.objective.metric, mode) as progress:
             outcome = runner.run(spec, rooms, home, progress, spec_name=spec_name, address=address)
     except KeyboardInterrupt:
-        out.print(f"\ninterrupted; nothing is lost. Go on with: [bold]sweep resume {spec.name}{_home_option(home)}[/bold]")
+        out.print(f"\ninterrupted; nothing is lost. Go on with: [bold]sweep resume {spec.name}{_options(home)}[/bold]", soft_wrap=True)
         raise SystemExit(130) from None
     failed = [record for record in outcome.records if record.state in ENDED and record.state == "failed"]
     if outcome.best is None:
@@ -52,14 +53,18 @@ def launch(out: Console, spec: Spec, rooms: Rooms, home: Home, spec_name: str, a
     out.print(f"took {outcome.wall_s:.0f} s")
 
 
-def _home_option(home: Home) -> str:
-    return "" if home.root == Path() else f" --home {home.root}"
+def _options(home: Home) -> str:
+    """The options that name the same folder and store again."""
+    root = "" if home.root == Path() else f" --home {shlex.quote(str(home.root))}"
+    return root + ("" if home.store == DEFAULT_STORE else f" --store {shlex.quote(home.store)}")
 
 
 def dry_run(out: Console, spec: Spec, rooms: Rooms) -> None:
     """Says what a sweep would do and what it would cost on this machine; nothing is started or kept."""
     searched = resolve_knobs(spec, rooms)
     facts = rooms.prepare(spec.data.model_dump(), spec.mask.model_dump())
+    with cluster.connected(None):
+        at_once = cluster.check_resources(spec.resources)
     mode = rooms.metrics[spec.objective.metric]
     with tempfile.TemporaryDirectory() as folder:
         proposals = Proposals(spec, searched, mode, Path(folder), {name: rooms.metrics[name] for name in spec.objective.also})
@@ -75,8 +80,6 @@ def dry_run(out: Console, spec: Spec, rooms: Rooms) -> None:
         out.print(f"[yellow]note[/yellow] the grid has {cells} cells, the budget {limit} trials: the last cells are left out")
     request = runner.session_request(spec, configurations[0], spec.search.seed)
     image_s, parameters = seconds_an_image(request)
-    with cluster.connected(None):
-        at_once = cluster.check_resources(spec.resources)
     trial_s = image_s * facts.counts["train"] * spec.budget.epochs
     total_s = trial_s * (limit / at_once + spec.seeds / at_once)
     fill = facts.baseline["validation"].get(spec.objective.metric)

@@ -1,0 +1,129 @@
+"""What the engine's tests share: one Ray, one MLflow store, a tiny sweep, and models that misbehave on purpose (user_models.py)."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sweeper.cluster  # noqa: F401 - its environment variables must be set before Ray is imported
+from sweeper.cli.rooms import installed_rooms
+from sweeper.home import Home
+from sweeper.rooms import Rooms
+from sweeper.spec import Spec
+from sweeper.tracking import Store
+from sweeper.validation import validate
+
+ROOT = Path(__file__).resolve().parents[2]
+SEARCH_PATH = [str(ROOT / "platform"), str(ROOT), str(Path(__file__).parent)]
+OBJECT_STORE_BYTES = 80 * 2**20
+
+sys.path.append(SEARCH_PATH[-1])
+
+
+class SilentProgress:
+    """Implements `sweeper.recorder.Progress`; keeps what it is told in `events`."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+
+    def stage(self, title: str, total: int, done: int) -> None:
+        self.events.append(("stage", title, total, done))
+
+    def started(self, trial: str) -> None:
+        self.events.append(("started", trial))
+
+    def advanced(self, trial: str, step: int, value: float) -> None:
+        self.events.append(("advanced", trial, step, value))
+
+    def ended(self, trial: str, state: str, reason: str, value: float | None) -> None:
+        self.events.append(("ended", trial, state, reason, value))
+
+    def note(self, text: str) -> None:
+        self.events.append(("note", text))
+
+
+@pytest.fixture(autouse=True)
+def _no_outside_settings(monkeypatch: pytest.MonkeyPatch, data_dir: str) -> None:
+    """No test reads the user's settings, nor writes to the user's home."""
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "SWEEP_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SWEEP_DATA_DIR", data_dir)
+
+
+@pytest.fixture(scope="session")
+def driver_environment(data_dir: str) -> dict[str, str]:
+    """Environment of a driver in a process of its own, and of every Ray worker."""
+    hidden = ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "SWEEP_HOME")
+    kept = {name: value for name, value in os.environ.items() if name not in hidden}
+    return kept | {"PYTHONPATH": os.pathsep.join(SEARCH_PATH), "SWEEP_DATA_DIR": data_dir}
+
+
+@pytest.fixture(scope="session")
+def local_ray(driver_environment: dict[str, str]) -> Iterator[None]:
+    """One Ray with two CPUs for all sweeps that run in this process."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", driver_environment["PYTHONPATH"])
+        ray.init(
+            "local",
+            num_cpus=2,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def rooms() -> Rooms:
+    return installed_rooms()
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """Where all sweeps that run in this process live; a store is made once, since that takes seconds."""
+    return Home(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="session")
+def store(home: Home) -> Store:
+    return Store(home.store_uri)
+
+
+@pytest.fixture(scope="session")
+def new_progress() -> Callable[[], SilentProgress]:
+    return SilentProgress
+
+
+@pytest.fixture(scope="session")
+def tiny(data_dir: str) -> Callable[..., dict[str, Any]]:
+    """Fields of a sweep whose epochs take a fraction of a second; sections that are mappings are merged, others replaced."""
+
+    def fields(name: str = "tiny", **changes: Any) -> dict[str, Any]:
+        base: dict[str, Any] = {
+            "name": name,
+            "model": "cnn_autoencoder",
+            "data": {"name": "photos", "image_px": 32, "train": 96, "validation": 32, "test": 32, "data_dir": data_dir},
+            "knobs": {"base_filters": 16, "bottleneck": 256, "batch_images": 32, "dropout": 0},
+            "search": {"algorithm": "random"},
+            "budget": {"trials": 1, "epochs": 2},
+            "seeds": 0,
+            "pictures": 0,
+        }
+        for key, value in changes.items():
+            base[key] = base[key] | value if isinstance(value, Mapping) and key in base else value
+        return {key: value for key, value in base.items() if value is not None}
+
+    return fields
+
+
+@pytest.fixture(scope="session")
+def tiny_spec(tiny: Callable[..., dict[str, Any]], rooms: Rooms) -> Callable[..., Spec]:
+    """The same, validated."""
+    return lambda name="tiny", **changes: validate(tiny(name, **changes), rooms)

@@ -1,0 +1,445 @@
+"""Real sweeps in one real Ray: what is recorded, what goes wrong, and that it can be done again with the same result."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from PIL import Image
+
+from sweeper import cluster
+from sweeper.errors import SweepStateError, TrackingError
+from sweeper.home import Home
+from sweeper.journal import Journal, TrialRecord, read_events
+from sweeper.rooms import Rooms
+from sweeper.runner import Outcome, run, session_request
+from sweeper.spec import Spec
+from sweeper.tracking import Store
+from sweeper.validation import validate
+from trainables.data import ImageSource, open_images
+
+TinySpec = Callable[..., Spec]
+TRIALS, EPOCHS, SEEDS = 6, 3, 2
+SEED = 6  # its last two configurations have rates near 1e-5, of no use in three epochs
+RATES = {"low": 1e-5, "high": 1e-2}
+
+
+@dataclass
+class Done:
+    """A sweep that was run, and everything that it left."""
+
+    spec: Spec
+    outcome: Outcome
+    events: list[tuple[Any, ...]]
+    folder: Path
+    store: Store
+
+    @property
+    def journal(self) -> list[dict[str, Any]]:
+        return list(read_events(self.folder / "journal.jsonl"))
+
+    @property
+    def parent(self) -> Run:
+        return MlflowClient(self.store.uri).get_run(self.outcome.run_id)
+
+    @property
+    def children(self) -> dict[str, Run]:
+        """Every run under the parent, by its trial's name; a trial with two runs would be lost here, so their number is checked."""
+        client = MlflowClient(self.store.uri)
+        runs = client.search_runs([self.store.experiment], f"tags.`mlflow.parentRunId` = '{self.outcome.run_id}'")
+        named = {run.data.tags["sweep.trial"].split("/")[1]: run for run in runs}
+        assert len(named) == len(runs)
+        return named
+
+    def record(self, trial: str) -> TrialRecord:
+        return next(record for record in self.outcome.records if record.trial == trial)
+
+
+@pytest.fixture(scope="module")
+def sweep(local_ray: None, rooms: Rooms, home: Home, store: Store, new_progress: Callable[[], Any]) -> Callable[[Spec], Done]:
+    def done(spec: Spec) -> Done:
+        progress = new_progress()
+        outcome = run(spec, rooms, home, progress, spec_name="from_a_test")
+        return Done(spec, outcome, progress.events, home.folder(spec.name), store)
+
+    return done
+
+
+@pytest.fixture(scope="module")
+def searched(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> Done:
+    """A search with TPE and ASHA over one knob, the best trained again under two seeds."""
+    return sweep(
+        tiny_spec(
+            "searched",
+            model="user_models:Fateful",
+            knobs={"fate": "well", "learning_rate": RATES | {"log": True}, "dropout": 0.1},
+            search={"algorithm": "tpe", "seed": SEED},
+            scheduler={"kind": "asha", "grace_steps": 1, "reduction": 2},
+            budget={"trials": TRIALS, "epochs": EPOCHS},
+            seeds=SEEDS,
+            pictures=2,
+        )
+    )
+
+
+def test_every_trial_ends_and_the_best_is_the_least(searched: Done) -> None:
+    outcome = searched.outcome
+    search = [record for record in outcome.records if record.kind == "search"]
+    assert sorted(record.trial for record in search) == [f"search-{number:04d}" for number in range(TRIALS)]
+    for record in search:
+        assert record.state in ("complete", "stopped")
+        assert list(record.results) == list(range(1, len(record.results) + 1))
+        assert (len(record.results) == EPOCHS) == (record.state == "complete")
+        assert 1e-5 <= record.knobs["learning_rate"] <= 1e-2
+    least = min(metrics["l2_hole"] for record in search for metrics in record.results.values())
+    assert outcome.best is not None
+    assert min(metrics["l2_hole"] for metrics in outcome.best.results.values()) == least
+    assert outcome.facts.counts == {"train": 96, "validation": 32, "test": 32}
+
+
+def test_what_is_far_behind_is_stopped_at_the_first_rung(searched: Done) -> None:
+    for trial in ("search-0004", "search-0005"):
+        record = searched.record(trial)
+        assert record.knobs["learning_rate"] < 3e-5
+        assert (record.state, record.reason, list(record.results)) == ("stopped", "the scheduler stopped it", [1])
+
+
+def test_the_journal_tells_every_event_once(searched: Done) -> None:
+    events = [(event["event"], event.get("trial"), event.get("step")) for event in searched.journal if event["event"] != "clock"]
+    assert len(events) == len(set(events))
+    assert sum(event == "start" for event, _, _ in events) == TRIALS + SEEDS
+    assert sum(event == "end" for event, _, _ in events) == TRIALS + SEEDS
+
+
+def test_the_screen_hears_of_every_stage_and_trial(searched: Done) -> None:
+    stages = [event[1:] for event in searched.events if event[0] == "stage"]
+    assert stages == [("search", TRIALS, 0), ("final", SEEDS, 0)]
+    assert len([event for event in searched.events if event[0] == "started"]) == TRIALS + SEEDS
+    ended = {event[1]: event[2] for event in searched.events if event[0] == "ended"}
+    assert ended == {record.trial: record.state for record in searched.outcome.records}
+    advanced = [event[1:] for event in searched.events if event[0] == "advanced"]
+    assert sorted(advanced) == sorted(
+        (record.trial, step, metrics["l2_hole"]) for record in searched.outcome.records for step, metrics in record.results.items()
+    )
+
+
+def test_each_trial_has_one_run_under_the_sweeps(searched: Done) -> None:
+    children = searched.children
+    assert set(children) == {record.trial for record in searched.outcome.records}
+    for record in searched.outcome.records:
+        child = children[record.trial]
+        tags = child.data.tags
+        assert child.info.status == "FINISHED"
+        assert (tags["sweep.state"], tags["sweep.role"], tags["sweep.name"]) == (record.state, record.kind, "searched")
+        assert tags["sweep.seed"] == str(record.seed)
+        assert child.data.params == {name: str(value) for name, value in record.knobs.items()}
+    assert [row.name for row in searched.store.sweeps()].count("searched") == 1
+
+
+def test_every_metric_of_every_step_is_in_the_store(searched: Done) -> None:
+    for record in searched.outcome.records:
+        run_id = searched.children[record.trial].info.run_id
+        for name in record.results[1]:
+            expected = [(step, metrics[name]) for step, metrics in sorted(record.results.items())]
+            assert searched.store.history(run_id, name) == expected
+        best = record.best("l2_hole", "min")
+        assert best is not None
+        data = searched.children[record.trial].data.metrics
+        assert (data["best_step"], data["best_l2_hole"]) == best
+        assert data["best_psnr_hole"] == record.results[best[0]]["psnr_hole"]
+        assert "pid" in data
+
+
+def test_the_sweeps_run_says_what_its_numbers_were_made_with(searched: Done) -> None:
+    parent, outcome = searched.parent, searched.outcome
+    tags, metrics = parent.data.tags, parent.data.metrics
+    assert parent.info.status == "FINISHED"
+    assert outcome.best is not None
+    expected = {
+        "sweep.name": "searched",
+        "sweep.role": "sweep",
+        "sweep.state": "finished",
+        "sweep.spec": "from_a_test",
+        "sweep.model": "user_models:Fateful",
+        "sweep.data": "photos",
+        "sweep.data_fingerprint": outcome.facts.fingerprint,
+        "sweep.image_px": "32",
+        "sweep.mask": "centre 8 px",
+        "sweep.objective": "l2_hole",
+        "sweep.mode": "min",
+        "sweep.epochs": "3",
+        "sweep.best": outcome.best.trial,
+    }
+    assert {key: tags[key] for key in expected} == expected
+    assert json.loads(tags["sweep.data_counts"]) == {"train": 96, "validation": 32, "test": 32}
+    assert len(tags["git.commit"]) == 40 or tags["git.commit"] == "none"
+    assert tags["git.dirty"] in ("true", "false")
+    assert "2 CPUs, 0 GPUs" in tags["hardware.cluster"]
+    assert "CPUs" in tags["hardware.driver"]
+    assert all(tags[f"version.{name}"][:1].isdigit() for name in ("python", "torch", "ray", "optuna", "mlflow", "numpy"))
+    best = outcome.best.best("l2_hole", "min")
+    assert best is not None
+    assert metrics["best_value"] == best[1]
+    for split in ("validation", "test"):
+        assert metrics[f"ring_mean_{split}_l2_hole"] == pytest.approx(outcome.facts.baseline[split]["l2_hole"])
+
+
+def test_the_spec_the_best_checkpoint_and_the_pictures_are_kept(searched: Done, rooms: Rooms, tmp_path: Path) -> None:
+    client, run_id, best = MlflowClient(searched.store.uri), searched.outcome.run_id, searched.outcome.best
+    assert best is not None
+    kept = {file.path for folder in (None, "best", "pictures") for file in client.list_artifacts(run_id, folder) if not file.is_dir}
+    assert kept == {"spec.yaml", "best/checkpoint.pt", "pictures/best.png"}
+    fields = yaml.safe_load(searched.store.fetch(run_id, "spec.yaml").read_text())
+    assert validate(fields, rooms) == searched.spec
+    checkpoint = searched.store.fetch(run_id, "best/checkpoint.pt")
+    session = rooms.open_session(session_request(searched.spec, best.knobs, best.seed))
+    session.load(checkpoint.parent)
+    session.restore_best()
+    assert session.evaluate("validation")["l2_hole"] == pytest.approx(searched.parent.data.metrics["best_value"], rel=1e-4)
+    for picture in searched.outcome.pictures:
+        child = searched.children[picture.stem].info.run_id
+        assert [file.path for file in client.list_artifacts(child, "pictures")] == [f"pictures/{picture.name}"]
+
+
+def test_the_picture_leaves_every_known_pixel_as_it_is(searched: Done) -> None:
+    """Rows of 4 x 32 px tiles behind a header of 18 + 6 px, 6 px apart, a line of 18 px below each; columns 6 px apart."""
+    assert len(searched.outcome.pictures) == 2
+    folder = searched.folder / "pictures"
+    assert searched.outcome.best is not None
+    assert searched.outcome.pictures[0] == folder / f"{searched.outcome.best.trial}.png"
+    assert (folder / "best.png").read_bytes() == searched.outcome.pictures[0].read_bytes()
+    picture = np.asarray(Image.open(folder / "best.png").convert("RGB"))
+    truths = open_images(ImageSource(**searched.spec.data.model_dump())).validation[:8]
+    hole = np.zeros((32, 32), bool)
+    hole[12:20, 12:20] = True
+
+    def tile(row: int, column: int) -> np.ndarray:
+        top, left = 24 + row * (128 + 18 + 6), 6 + column * (128 + 6)
+        return picture[top : top + 128 : 4, left : left + 128 : 4]
+
+    for row, truth in enumerate(truths):
+        for column in range(4):  # input, ring mean, model, truth
+            assert np.array_equal(tile(row, column)[~hole], truth[~hole]), (row, column)
+        assert np.array_equal(tile(row, 3), truth)
+        assert (tile(row, 0)[hole] == 128).all()
+    filled = [not np.array_equal(tile(row, 2)[hole], truth[hole]) for row, truth in enumerate(truths)]
+    assert all(filled)
+
+
+def test_the_study_holds_the_same_trials(searched: Done) -> None:
+    study = optuna.load_study(study_name="searched", storage=f"sqlite:///{searched.folder / 'study.db'}")
+    states = {"complete": "COMPLETE", "stopped": "PRUNED"}
+    assert len(study.trials) == TRIALS
+    for trial in study.trials:
+        record = searched.record(f"search-{trial.number:04d}")
+        assert trial.state.name == states[record.state]
+        assert trial.intermediate_values == {step: metrics["l2_hole"] for step, metrics in record.results.items()}
+        assert trial.params == {"learning_rate": record.knobs["learning_rate"]}
+        best = record.best("l2_hole", "min")
+        if record.state == "complete":
+            assert best is not None
+            assert trial.value == best[1]
+
+
+def test_the_best_is_trained_again_under_fresh_seeds_and_tested_once(searched: Done, rooms: Rooms) -> None:
+    best = searched.outcome.best
+    assert best is not None
+    for index in range(SEEDS):
+        record = searched.record(f"final-{index}")
+        assert (record.state, record.knobs, record.seed) == ("complete", best.knobs, SEED + 1 + index)
+        assert len(record.results) == EPOCHS
+        tested = [step for step, metrics in record.results.items() if any(name.startswith("test_") for name in metrics)]
+        assert tested == [EPOCHS]
+        assert len(searched.store.history(searched.children[record.trial].info.run_id, "test_l2_hole")) == 1
+    assert searched.record("final-0").results != searched.record("final-1").results
+    for record in searched.outcome.records:
+        if record.kind == "search":
+            assert not any(name.startswith("test_") for metrics in record.results.values() for name in metrics)
+    again = rooms.open_session(session_request(searched.spec, best.knobs, SEED + 1))
+    for _ in range(EPOCHS):
+        again.step()
+    again.restore_best()
+    tested_value = searched.record("final-0").results[EPOCHS]["test_l2_hole"]
+    assert again.evaluate("test")["l2_hole"] == pytest.approx(tested_value, rel=1e-3)
+
+
+def test_workers_are_used_again(searched: Done) -> None:
+    workers = {metrics["pid"] for record in searched.outcome.records for metrics in record.results.values()}
+    assert len(workers) <= 4  # two for the search, two for the final runs
+
+
+def test_a_finished_sweep_that_is_run_again_does_nothing_again(searched: Done, sweep: Callable[[Spec], Done]) -> None:
+    journal, children = searched.journal, searched.children
+    again = sweep(searched.spec)
+    assert again.journal == journal
+    assert again.outcome.run_id == searched.outcome.run_id
+    assert again.outcome.records == searched.outcome.records
+    assert [event for event in again.events if event[0] != "stage"] == []
+    assert {trial: (run.info.run_id, run.info.status, run.data.metrics) for trial, run in again.children.items()} == {
+        trial: (run.info.run_id, run.info.status, run.data.metrics) for trial, run in children.items()
+    }
+    assert again.parent.info.status == "FINISHED"
+
+
+def test_a_truncated_checkpoint_of_the_best_gives_way_to_the_one_before(searched: Done, sweep: Callable[[Spec], Done]) -> None:
+    assert searched.outcome.best is not None
+    newest, before = cluster.checkpoints_of(searched.folder / "checkpoints", searched.outcome.best.trial)
+    whole = (newest / "checkpoint.pt").read_bytes()
+    (newest / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
+    try:
+        again = sweep(searched.spec)
+    finally:
+        (newest / "checkpoint.pt").write_bytes(whole)
+    assert again.parent.info.status == "FINISHED"
+    assert again.outcome.pictures == searched.outcome.pictures
+    assert any("checkpoint" in event[1] for event in again.events if event[0] == "note")
+    kept = again.store.fetch(again.outcome.run_id, "best/checkpoint.pt")
+    assert kept.read_bytes() == (before / "checkpoint.pt").read_bytes()
+
+
+def test_a_second_driver_is_refused_and_changes_nothing(searched: Done, sweep: Callable[[Spec], Done]) -> None:
+    with (
+        Journal(searched.folder),
+        pytest.raises(SweepStateError, match="one process at a time may run a sweep, but another one is running 'searched'"),
+    ):
+        sweep(searched.spec)
+    assert searched.parent.info.status == "FINISHED"
+
+
+def test_a_name_that_is_taken_gets_a_number(searched: Done, home: Home, tmp_path: Path) -> None:
+    assert home.free_name("searched") == "searched-2"
+    assert home.free_name("never") == "never"
+    for name in ("a", "a-2", "a-4"):
+        (tmp_path / "sweeps" / name).mkdir(parents=True)
+        (tmp_path / "sweeps" / name / "spec.yaml").write_text("")
+    assert Home(tmp_path).free_name("a") == "a-3"
+
+
+# --- what goes wrong --------------------------------------------------------------------------------------------------------------
+
+FATES = ["well", "nan", "blind", "refuse", "crash", "collapse"]
+
+
+@pytest.fixture(scope="module")
+def fated(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> Done:
+    """One trial of each fate; a worker that crashes is started again once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "WORKER_RESTARTS", 1)
+        return sweep(
+            tiny_spec("fated", model="user_models:Fateful", knobs={"fate": FATES}, search={"algorithm": "grid"}, budget={"trials": 9})
+        )
+
+
+def by_fate(done: Done) -> dict[str, TrialRecord]:
+    return {record.knobs["fate"]: record for record in done.outcome.records}
+
+
+def test_the_sweep_goes_on_whatever_becomes_of_a_trial(fated: Done) -> None:
+    records = by_fate(fated)
+    assert {fate: record.state for fate, record in records.items()} == {
+        "well": "complete",
+        "nan": "diverged",
+        "blind": "diverged",
+        "refuse": "failed",
+        "crash": "failed",
+        "collapse": "collapsed",
+    }
+    assert {fate: len(record.results) for fate, record in records.items()} == {
+        "well": 2,
+        "nan": 1,
+        "blind": 0,
+        "refuse": 0,
+        "crash": 0,
+        "collapse": 2,
+    }
+    assert records["nan"].reason == "loss was not finite at step 2"
+    assert records["blind"].reason == "l2_hole was not finite at step 1"
+    assert records["refuse"].reason == "fate must not be 'refuse', but it is; choose another"
+    assert "a bug in the model" in records["crash"].reason
+    assert records["collapse"].reason == "one side won"
+    assert fated.outcome.best is not None
+    assert fated.parent.info.status == "FINISHED"
+
+
+def test_a_trial_that_went_wrong_says_so_in_the_store(fated: Done) -> None:
+    statuses = {"complete": "FINISHED", "collapsed": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
+    for record in fated.outcome.records:
+        child = fated.children[record.trial]
+        assert (child.info.status, child.data.tags["sweep.state"]) == (statuses[record.state], record.state)
+        assert child.data.tags.get("sweep.reason", "") == record.reason
+
+
+def test_a_diverged_trial_keeps_its_last_good_checkpoint(fated: Done, rooms: Rooms) -> None:
+    record = by_fate(fated)["nan"]
+    checkpoints = cluster.checkpoints_of(fated.folder / "checkpoints", record.trial)
+    assert len(checkpoints) == 1
+    session = rooms.open_session(session_request(fated.spec, record.knobs, record.seed))
+    session.load(checkpoints[0])
+    assert session.steps == 1
+    assert session.evaluate("validation")["l2_hole"] == pytest.approx(record.results[1]["l2_hole"], rel=1e-4)
+
+
+def test_the_study_learns_of_what_went_wrong(fated: Done) -> None:
+    study = optuna.load_study(study_name="fated", storage=f"sqlite:///{fated.folder / 'study.db'}")
+    states = {trial.params["fate"]: trial.state.name for trial in study.trials}
+    failed = dict.fromkeys(("nan", "blind", "refuse", "crash"), "FAIL")
+    assert states == failed | {"well": "COMPLETE", "collapse": "PRUNED"}
+
+
+def test_a_store_that_is_lost_on_the_way_is_told(
+    sweep: Callable[[Spec], Done], tiny_spec: TinySpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = Store.begin
+
+    def lost(self: Store, name: str, role: str, *arguments: Any) -> str:
+        if role == "search":
+            raise TrackingError("the MLflow store must take a new run, but does not")
+        return begin(self, name, role, *arguments)
+
+    monkeypatch.setattr(Store, "begin", lost)
+    with pytest.raises(TrackingError, match="must take a new run"):
+        sweep(tiny_spec("lost", budget={"epochs": 1}))
+    monkeypatch.undo()
+    done = sweep(tiny_spec("lost", budget={"epochs": 1}))
+    assert [record.state for record in done.outcome.records] == ["complete"]
+    assert {run.info.status for run in done.children.values()} == {"FINISHED"}
+
+
+def test_a_sweep_ends_when_its_time_is_spent(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
+    spec = tiny_spec("timed", knobs={"learning_rate": RATES}, budget={"trials": 50, "epochs": 100_000, "wall_s": 4})
+    done = sweep(spec)
+    assert 1 <= len(done.outcome.records) < 50
+    assert {(record.state, record.reason) for record in done.outcome.records} == {("stopped", "the sweep's time was spent")}
+    assert done.parent.info.status == "FINISHED"
+    again = sweep(spec)  # the time of both attempts counts
+    assert again.journal == done.journal
+
+
+# --- the same again ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_spec_and_seed_give_the_same_configurations_and_metrics(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
+    """One trial at a time, so that the search hears of results in the same order."""
+
+    def told(name: str) -> list[tuple[Any, ...]]:
+        knobs = {"learning_rate": RATES, "neck": "search", "dropout": 0.3, "mirror": True, "hue": 0.1}
+        spec = tiny_spec(
+            name,
+            knobs=knobs,
+            search={"algorithm": "tpe", "seed": 11},
+            scheduler={"kind": "asha", "grace_steps": 1},
+            budget={"trials": 3, "epochs": 2},
+            resources={"cpus": 2},
+        )
+        return [(record.trial, record.knobs, record.seed, record.state, record.results) for record in sweep(spec).outcome.records]
+
+    first = told("same-a")
+    assert len(first) == 3
+    assert told("same-b") == first

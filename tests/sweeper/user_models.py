@@ -1,0 +1,68 @@
+"""Models as a user would bring them in, "user_models:Class": they go wrong where the knob `fate` says so."""
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from trainables.cnn_autoencoder import CnnAutoencoder, CnnAutoencoderConfig
+from trainables.data import Batch, Mask
+from trainables.errors import ConfigError
+from trainables.metrics import Metric
+
+
+@dataclass(frozen=True)
+class FatefulConfig(CnnAutoencoderConfig):
+    """`fate` says how training goes:
+
+    "well": as it should; "nan": the weights are lost before the second epoch; "blind": what it fills in is not finite, though the
+    loss is; "refuse": the model does not open on a worker; "crash": an error that nobody expected, in the first step; "collapse": the
+    model says in the second epoch that going on is of no use.
+    """
+
+    fate: str = "well"
+
+
+class Fateful(CnnAutoencoder):
+    """`cnn_autoencoder` with a fate; tells which process trained it."""
+
+    Config = FatefulConfig
+    extra_metrics: ClassVar[Mapping[str, Metric]] = {
+        "pid": Metric("1", "min", "the worker's process"),
+        "collapsed": Metric("1", "min", "whether training is over"),
+    }
+
+    def __init__(self, config: FatefulConfig, image_px: int, mask: Mask) -> None:
+        super().__init__(config, image_px, mask)
+        self.fate = config.fate
+        on_a_worker = torch.get_default_device().type != "meta"
+        if self.fate == "refuse" and on_a_worker:
+            raise ConfigError("fate must not be 'refuse', but it is; choose another")
+
+    def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
+        if self.fate == "crash":
+            raise RuntimeError("a bug in the model")
+        result = super().train_unit(self._watched(batches)) | {"pid": float(os.getpid())}
+        return result | {"collapsed": float(bool(self.collapse_reason))}
+
+    def predict(self, image: Tensor, known: Tensor) -> Tensor:
+        filled = super().predict(image, known)
+        return filled * math.nan if self.fate == "blind" else filled
+
+    def _watched(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            if self.fate == "nan" and batch.epoch >= 1:
+                with torch.no_grad():
+                    for weight in self.network.parameters():
+                        weight.fill_(math.nan)
+            if self.fate == "collapse" and batch.epoch >= 1:
+                self.collapse_reason = "one side won"
+            yield batch
+
+
+class NoModel:
+    """Not an `InpaintingModel`."""
