@@ -2,10 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
-import time
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,62 +18,11 @@ from sweeper.rooms import Rooms
 from sweeper.runner import session_request
 from sweeper.spec import Spec
 from sweeper.tracking import Store
+from tests.sweeper.drivers import PATIENCE_S, Driver, start_driver, wait_for
 
 NAME, TRIALS, EPOCHS, SEEDS = "interrupted", 6, 8, 1
-COMMAND = [sys.executable, "-c", "from sweeper.cli.app import main; main()"]
-MARK = "SWEEP_TEST_MARK"
-POLL_S = 0.02
-PATIENCE_S = 120
 
 Event = dict[str, Any]
-
-
-@dataclass
-class Driver:
-    """A driver in a process group of its own, with everything that it starts marked in the environment."""
-
-    process: subprocess.Popen[bytes]
-    mark: str
-    output: Path
-
-    @property
-    def text(self) -> str:
-        return self.output.read_text(errors="replace")
-
-    def left_over(self) -> list[int]:
-        """Processes that this driver, or Ray on its behalf, started and that are still there."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                marked = f"{MARK}={self.mark}".encode() in (folder / "environ").read_bytes().split(b"\0")
-                state = (folder / "stat").read_text().rsplit(")", 1)[1].split()[0]
-            except (OSError, IndexError):
-                continue
-            if marked and state != "Z":
-                found.append(int(folder.name))
-        return found
-
-    def wait_until_gone(self) -> bool:
-        """Whether everything that it started ends by itself."""
-        return wait_for(lambda: not self.left_over(), 30)
-
-    def end(self) -> None:
-        """Leaves nothing running, whatever the test found."""
-        for number in self.left_over():
-            try:
-                os.kill(number, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        self.process.wait(30)
-
-
-def wait_for(condition: Callable[[], bool], patience_s: float = PATIENCE_S) -> bool:
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
-    return True
 
 
 @dataclass
@@ -139,17 +84,7 @@ def story(
     drivers: list[Driver] = []
 
     def start(*arguments: str) -> Driver:
-        mark, output = uuid.uuid4().hex, root / f"output-{len(drivers)}.txt"
-        with open(output, "wb") as file:
-            process = subprocess.Popen(
-                [*COMMAND, *arguments, "--home", str(root)],
-                cwd=root,
-                env=driver_environment | {MARK: mark},
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        drivers.append(Driver(process, mark, output))
+        drivers.append(start_driver(list(arguments), root, root / f"output-{len(drivers)}.txt", driver_environment))
         return drivers[-1]
 
     def ends_or_driver_stops(driver: Driver, count: int) -> bool:
