@@ -14,8 +14,8 @@ import sqlite3
 import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,8 @@ class Store:
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """(step, value) of a run's metric, by step."""
-        return sorted({(point.step, point.value) for point in self.client.get_metric_history(run_id, metric)})
+        with self._asked_to("be readable"):
+            return sorted({(point.step, point.value) for point in self.client.get_metric_history(run_id, metric)})
 
     def begin(self, name: str, role: str, trial: str | None, parent: str | None, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
         """Finds or makes a run and sets it to RUNNING.
@@ -150,7 +151,7 @@ class Store:
         identity = {"sweep.name": name, "sweep.role": role} | ({"sweep.trial": f"{name}/{trial}"} if trial else {})
         rule = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
         every = identity | {"sweep.state": "running"} | dict(tags) | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
-        try:
+        with self._asked_to("take a new run"):
             found = self._search(rule)
             if found:
                 run_id = str(found[0].info.run_id)
@@ -162,14 +163,11 @@ class Store:
             for start in range(0, len(logged), PARAMS_A_CALL):
                 self.client.log_batch(run.info.run_id, params=logged[start : start + PARAMS_A_CALL])
             return str(run.info.run_id)
-        except _STORE_ERRORS as error:
-            raise TrackingError(
-                f"the MLflow store at {self.uri} must take a new run, but does not ({error}); check its disk and rights"
-            ) from error
 
     def log_file(self, run_id: str, path: Path, folder: str | None = None) -> None:
         """Keeps a file with a run."""
-        self.client.log_artifact(run_id, str(path), folder)
+        with self._asked_to(f"keep {path.name}"):
+            self.client.log_artifact(run_id, str(path), folder)
 
     def fetch(self, run_id: str, artifact: str) -> Path:
         """A run's file, copied here where the store is elsewhere.
@@ -188,16 +186,27 @@ class Store:
         """All runs that a filter finds, the newest first."""
         runs: list[Run] = []
         token = None
-        while True:
-            try:
+        with self._asked_to("be readable"):
+            while True:
                 page = self.client.search_runs([self.experiment], rule, max_results=PAGE, page_token=token)
-            except _STORE_ERRORS as error:
-                first = str(error).strip().splitlines()[0]
-                raise TrackingError(f"the MLflow store at {self.uri} must be readable, but is not ({first}); check its address") from error
-            runs += page
-            token = page.token
-            if not token:
-                return runs
+                runs += page
+                token = page.token
+                if not token:
+                    break
+        return runs
+
+    @contextmanager
+    def _asked_to(self, what: str) -> Iterator[None]:
+        """Turns what MLflow raises into one message for the user."""
+        try:
+            yield
+        except TrackingError:
+            raise
+        except _STORE_ERRORS as error:
+            first = str(error).strip().splitlines()[0]
+            raise TrackingError(
+                f"the MLflow store at {self.uri} must {what}, but does not ({first}); check its address, disk and rights"
+            ) from error
 
 
 class Writer:

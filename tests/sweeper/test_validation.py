@@ -249,3 +249,10 @@ def test_a_users_own_model_is_taken_by_its_import_path(tiny_spec: Callable[..., 
 def test_a_users_own_model_that_does_not_fit_is_told(changes: dict[str, Any], message: str, tiny: Fields, rooms: Rooms) -> None:
     (problem,) = problems(tiny(**changes), rooms)
     assert re.search(message, problem), problem
+
+
+def test_a_batch_larger_than_the_training_images_is_refused_before_anything_starts(
+    tiny: Callable[..., dict[str, Any]], rooms: Rooms
+) -> None:
+    with pytest.raises(SpecError, match=r"batch_images must be at most data.train = 96, but got 128; use a smaller batch"):
+        validate(tiny(knobs={"batch_images": [32, 128]}), rooms)

@@ -12,7 +12,7 @@ import torch
 
 from search_spaces import SPACES
 from sweeper.rooms import DataFacts, Rooms, SessionRequest
-from trainables import METRICS, MODELS, ImageSource, InpaintingError, Mask, Session
+from trainables import METRICS, MODELS, ConfigError, ImageSource, InpaintingError, Mask, Session
 from trainables.data import MASK_KINDS, READERS, SPLITS, batches, open_images
 from trainables.model import build_config
 from trainables.pictures import picture_grid
@@ -41,12 +41,24 @@ def open_session(request: SessionRequest) -> Session:
 
 
 def check(model: str, knobs: Mapping[str, Any], data: Mapping[str, Any], mask: Mapping[str, Any]) -> None:
-    """Builds a model without memory for its weights; raises what building it would raise."""
+    """Builds a model without memory for its weights.
+
+    Raises:
+        ConfigError: a configuration that the model refuses, a user's own model that cannot be built at all, or a batch that no
+            training split of the asked-for size fills.
+    """
     kind = load_model(model)
     source = ImageSource(**data)
     source.check()
-    with torch.device("meta"):
-        kind(build_config(kind, knobs), source.image_px, Mask(**mask))
+    try:
+        with torch.device("meta"):
+            built = kind(build_config(kind, knobs), source.image_px, Mask(**mask))
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if isinstance(error, InpaintingError):
+            raise
+        raise ConfigError(f"model {model!r} must build with {dict(knobs)}, but raised {type(error).__name__} ({error}); mend it") from error
+    if source.train is not None and built.batch_images > source.train:
+        raise ConfigError(f"batch_images must be at most data.train = {source.train}, but got {built.batch_images}; use a smaller batch")
 
 
 def prepare(data: Mapping[str, Any], mask: Mapping[str, Any]) -> DataFacts:
