@@ -49,7 +49,7 @@ def picture_grid(images: np.ndarray, mask: Mask, fills: Mapping[str, Fill]) -> I
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
     for column, (name, pictures, captions) in enumerate(columns):
         left = GAP_PX + column * (tile + GAP_PX)
-        draw.text((left, GAP_PX // 2), name, fill="black", font=font)
+        draw.text((left, GAP_PX // 2), _fitted(name, tile, draw, font), fill="black", font=font)
         for row, picture in enumerate(pictures):
             top = LINE_PX + GAP_PX + row * (tile + LINE_PX + GAP_PX)
             pixels = (picture.permute(1, 2, 0).clamp(0, 1) * 255).round().byte().numpy()
@@ -57,3 +57,11 @@ def picture_grid(images: np.ndarray, mask: Mask, fills: Mapping[str, Fill]) -> I
             if captions:
                 draw.text((left, top + tile), captions[row], fill="dimgray", font=font)
     return sheet
+
+
+def _fitted(name: str, width_px: int, draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
+    """A heading that fits its column; a long one loses its beginning, since the ends of names tell them apart."""
+    shown = name
+    while draw.textlength(shown, font=font) > width_px:
+        shown = "..." + shown.removeprefix("...")[1:]
+    return shown
