@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from sweeper.interrupt import Interrupt
 from sweeper.journal import ENDED, Journal, State
 from sweeper.search import Assignment, Proposals
 from sweeper.tracking import STATUS, Store, Writer
@@ -48,6 +49,7 @@ class SweepRun:
         parent: the sweep's MLflow run.
         progress: the screen.
         run_ids: MLflow run of each trial that was begun in this process.
+        interrupt: whether Ctrl-C was pressed.
         closed: trials whose MLflow run has been told its end.
     """
 
@@ -61,6 +63,7 @@ class SweepRun:
     parent: str
     progress: Progress
     run_ids: dict[str, str] = field(default_factory=dict)
+    interrupt: Interrupt = field(default_factory=Interrupt)
     closed: set[str] = field(default_factory=set)
 
     def begin_run(self, trial: str, knobs: dict[str, Any], seed: int) -> str:
@@ -130,12 +133,14 @@ class StageListener:
 
     def next(self) -> Assignment | None:
         """The next assignment."""
+        self._run.interrupt.check()
         if self._todo:
             return self._todo.pop(0)
         return self._proposals.ask() if self._proposals is not None else None
 
     def out_of_time(self) -> bool:
         """Whether the stage's time is spent."""
+        self._run.interrupt.check()
         return self._ends_s is not None and time.monotonic() >= self._ends_s
 
     def on_start(self, assignment: Assignment) -> None:

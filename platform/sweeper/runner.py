@@ -111,8 +111,10 @@ def _tracked(
     try:
         for split, metrics in facts.baseline.items():
             writer.metrics(parent, 0, {f"ring_mean_{split}_{name}": value for name, value in metrics.items()})
-        run.catch_up()
-        yield run
+        with run.interrupt:
+            run.catch_up()
+            yield run
+            run.interrupt.check()
         state = "finished"
     except KeyboardInterrupt:
         state = "interrupted"

@@ -20,7 +20,7 @@ from sweeper.spec import Spec
 from sweeper.tracking import Store
 from tests.sweeper.drivers import PATIENCE_S, Driver, start_driver, wait_for
 
-NAME, TRIALS, EPOCHS, SEEDS = "interrupted", 6, 8, 1
+NAME, TRIALS, EPOCHS, SEEDS = "interrupted", 9, 8, 1
 
 Event = dict[str, Any]
 
