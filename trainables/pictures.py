@@ -1,6 +1,6 @@
 """Picture grids: the same images side by side as input, as each fill, and as the truth, with the error under each fill."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -9,14 +9,12 @@ from torch import Tensor
 
 from trainables.data import Mask, to_tensor
 from trainables.metrics import measure
+from trainables.session import EVALUATION_SEED, Fill
 
-EVALUATION_SEED = 20_24
 LEAST_TILE_PX = 128
 GAP_PX = 6
 LINE_PX = 18
 HOLE_GREY = 0.5
-
-Fill = Callable[[Tensor, Tensor], Tensor]
 
 
 def picture_grid(images: np.ndarray, mask: Mask, fills: Mapping[str, Fill]) -> Image.Image:
