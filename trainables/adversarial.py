@@ -1,4 +1,4 @@
-"""What `dcgan` and `wgan` share: a generator and a discriminator that train in turn, and the health of their game.
+"""What `dcgan` and `wgan` share: a generator and a discriminator that train in turn.
 
 The generator is `cnn_autoencoder`'s network with all its knobs, so the models differ in the loss alone. One iteration takes one batch:
 the generator fills it once, the discriminator takes its steps on the true and the filled images, then the generator takes one step.
@@ -17,34 +17,20 @@ At alpha = 1 the generator gets no adversarial gradient and its random numbers a
 after it, holds no dropout, and draws its noise from a generator of its own, seeded by the position in the training.
 """
 
-import math
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainables.backbones import BACKBONES, Backbone, Style
 from trainables.cnn_autoencoder import CnnAutoencoder, CnnAutoencoderConfig
 from trainables.data import Batch, Mask
 from trainables.discriminator import Discriminator, leaky_relu
-from trainables.errors import CheckpointError, ConfigError
-from trainables.metrics import Metric
-
-HEALTH: dict[str, Metric] = {
-    "loss_reconstruction": Metric("1", "min", "L_rec over the training step"),
-    "loss_adversarial": Metric("1", "min", "L_disc, the generator's adversarial loss before its weight 1 - alpha"),
-    "loss_discriminator": Metric("1", "min", "what the discriminator minimises"),
-    "loss_ratio": Metric("ratio", "one", "size of loss_discriminator divided by the size of loss_adversarial"),
-    "accuracy_real": Metric("share", "max", "true images that the discriminator takes for true"),
-    "accuracy_fake": Metric("share", "max", "filled images that the discriminator takes for filled"),
-    "gradient_norm_generator": Metric("1", "min", "Euclidean norm of the generator's gradient, mean over its steps"),
-    "gradient_norm_discriminator": Metric("1", "min", "Euclidean norm of the discriminator's gradient, mean over the iterations"),
-    "collapsed": Metric("1", "min", "1 where the game is lost for good"),
-}
+from trainables.errors import ConfigError
+from trainables.game import HEALTH, Game, gradient_norm, loss_ratio, noise_at
 
 
 @dataclass(frozen=True)
@@ -111,8 +97,7 @@ class AdversarialAutoencoder(CnnAutoencoder):
         discriminator = Discriminator(config.discriminator_backbone, config.discriminator_filters, side_px, style)
         self.discriminator = discriminator.to(memory_format=torch.channels_last)
         self.networks["discriminator"] = self.discriminator
-        self.collapse_reason = ""
-        self.winner, self.won_evaluations = "", 0
+        self.game = Game(config.collapse_evaluations)
 
     @abstractmethod
     def discriminator_loss(self, real: Tensor, fake: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -147,8 +132,8 @@ class AdversarialAutoencoder(CnnAutoencoder):
             self.set_rate(self.optimizers["discriminator"], self.config.discriminator_learning_rate, batch.epoch)
             seen.append(self._iteration(batch))
         health = {name: float(torch.stack([step[name] for step in seen]).mean()) for name in seen[0]}
-        health["loss_ratio"] = abs(health["loss_discriminator"]) / max(abs(health["loss_adversarial"]), 1e-12)
-        self._judge(health)
+        health["loss_ratio"] = loss_ratio(health)
+        self.collapse_reason = self.game.judge(health, self.winner_of(health))
         return health | {"collapsed": float(bool(self.collapse_reason))}
 
     def discriminator_step(self, real: Tensor, fake: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
@@ -212,17 +197,12 @@ class AdversarialAutoencoder(CnnAutoencoder):
         return image[:, :, start : start + hole_px, start : start + hole_px]
 
     def state_dict(self) -> dict[str, Any]:
-        game = {"collapse_reason": self.collapse_reason, "winner": self.winner, "won_evaluations": self.won_evaluations}
-        return super().state_dict() | {"game": game}
+        return super().state_dict() | {"game": self.game.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any], *, weights_only: bool = False) -> None:
         super().load_state_dict(state, weights_only=weights_only)
-        if weights_only:
-            return
-        if "game" not in state:
-            raise CheckpointError("the checkpoint must hold the state of the game, but has none; use the one of the same trial")
-        game = state["game"]
-        self.collapse_reason, self.winner, self.won_evaluations = game["collapse_reason"], game["winner"], game["won_evaluations"]
+        if not weights_only:
+            self.collapse_reason = self.game.load_state_dict(state)
 
     def _iteration(self, batch: Batch) -> dict[str, Tensor]:
         patch = self.patch(batch.image * batch.known)
@@ -232,31 +212,3 @@ class AdversarialAutoencoder(CnnAutoencoder):
         for _ in range(self.config.discriminator_steps):
             figures = self.discriminator_step(real, fake, noise)
         return figures | self.generator_step(patch, batch.image)
-
-    def _judge(self, health: Mapping[str, float]) -> None:
-        """Counts the evaluations that one side has won in a row; a collapse stays one."""
-        winner = self.winner_of(health)
-        self.won_evaluations = self.won_evaluations + 1 if winner and winner == self.winner else int(bool(winner))
-        self.winner = winner
-        not_finite = [name for name, value in health.items() if not math.isfinite(value)]
-        if self.collapse_reason:
-            return
-        if not_finite:
-            self.collapse_reason = f"{', '.join(not_finite)} not finite"
-        elif self.won_evaluations >= self.config.collapse_evaluations:
-            self.collapse_reason = f"{winner} won {self.won_evaluations} evaluations in a row"
-
-
-def gradient_norm(network: nn.Module) -> Tensor:
-    """Euclidean norm of a network's gradient, all weights taken together; scalar."""
-    gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients)
-
-
-def noise_at(epoch: float) -> torch.Generator:
-    """The discriminator's own random numbers for a position in the training.
-
-    They follow from the seed that torch's default generator was given and from the position; nothing is drawn from that generator.
-    """
-    seed = np.random.SeedSequence((torch.initial_seed(), round(epoch * 2**32))).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(seed >> 1))

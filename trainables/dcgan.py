@@ -22,9 +22,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.adversarial import HEALTH, AdversarialAutoencoder, AdversarialConfig
+from trainables.adversarial import AdversarialAutoencoder, AdversarialConfig
 from trainables.data import Mask
 from trainables.errors import ConfigError
+from trainables.game import HEALTH
 from trainables.metrics import Metric
 
 MOMENTUM = (0.5, 0.999)  # Adam's for the discriminator, after the document's reference [26]

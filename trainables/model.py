@@ -31,12 +31,12 @@ class InpaintingModel(ABC):
         Config: a frozen dataclass: one field a knob, the paper's value as its default.
         masks: the kinds of hole that the model can fill.
         extra_metrics: what `train_unit` reports beyond "loss", and `measure_split`, by name.
+        collapse_reason: why further training is of no use, in words; "" as long as it is, and always where a model cannot collapse.
         config: the configuration in force.
         image_px: side of the images.
         mask: where the holes are.
         networks: everything with weights, by name.
         optimizers: by name.
-        collapse_reason: why further training is of no use, in words; "" as long as it is, and always where a model cannot collapse.
     """
 
     Config: ClassVar[type[Any]]

@@ -18,9 +18,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from trainables.adversarial import HEALTH, AdversarialAutoencoder, AdversarialConfig
+from trainables.adversarial import AdversarialAutoencoder, AdversarialConfig
 from trainables.data import Mask
 from trainables.errors import ConfigError
+from trainables.game import HEALTH
 from trainables.metrics import Metric
 
 WON_ACCURACY = 0.505

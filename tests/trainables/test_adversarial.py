@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainables.adversarial import AdversarialAutoencoder, gradient_norm, noise_at
+from trainables.adversarial import AdversarialAutoencoder
 from trainables.cnn_autoencoder import CnnAutoencoder, CnnAutoencoderConfig
 from trainables.data import Batch, Mask
 from trainables.dcgan import Dcgan, DcganConfig
 from trainables.errors import CheckpointError, ConfigError
+from trainables.game import noise_at
 from trainables.model import build_config
 from trainables.wgan import Wgan
 
@@ -189,25 +190,6 @@ def test_any_backbone_plays_on_either_view_and_keeps_known_pixels(kind: type[Any
     visible = batch.known.expand_as(filled) > 0
     assert torch.equal(filled[visible], batch.image[visible])
     assert not torch.equal(filled[~visible], batch.image[~visible])
-
-
-def test_gradient_norm_of_known_gradients() -> None:
-    layer = nn.Linear(2, 1)
-    layer.weight.grad, layer.bias.grad = torch.tensor([[2.0, 3.0]]), torch.tensor([6.0])
-    assert float(gradient_norm(layer)) == 7
-
-
-# --- its noise
-
-
-def test_the_noise_follows_from_seed_and_position_and_disturbs_nothing() -> None:
-    torch.manual_seed(11)
-    state = torch.get_rng_state()
-    draws = [torch.rand(3, generator=noise_at(epoch)).tolist() for epoch in (0.0, 0.25, 0.0)]
-    assert torch.equal(state, torch.get_rng_state())
-    assert draws[0] == draws[2] != draws[1]
-    torch.manual_seed(12)
-    assert torch.rand(3, generator=noise_at(0.0)).tolist() != draws[0]
 
 
 # --- its health
