@@ -1,8 +1,9 @@
 """What every number means: `glossary.yaml`, read without torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import yaml
 
@@ -31,8 +32,8 @@ class Term:
 
 @cache
 def glossary() -> dict[str, Term]:
-    """Every metric that a table may name: those of a validation or test split, then those of training images."""
-    return split_metrics() | training_metrics()
+    """Every metric that a table may name: those of a validation or test split, those by hole size, then those of training images."""
+    return split_metrics() | binned_metrics() | training_metrics()
 
 
 @cache
@@ -42,11 +43,28 @@ def split_metrics() -> dict[str, Term]:
 
 
 @cache
+def binned_metrics() -> dict[str, Term]:
+    """Metrics of a validation or test split over the images of one bin of hole sizes; irregular holes only."""
+    binned = _content()["binned"]
+    return {
+        f"{metric}_bin_{low:02d}_{high:02d}": replace(
+            split_metrics()[metric], meaning=binned["meaning"].format(metric=metric, low=low, high=high)
+        )
+        for metric in binned["metrics"]
+        for low, high in binned["bins"]
+    }
+
+
+@cache
 def training_metrics() -> dict[str, Term]:
     """Metrics that are measured on training images."""
     return _section("training")
 
 
 def _section(name: str) -> dict[str, Term]:
-    content = yaml.safe_load(files("reports").joinpath("glossary.yaml").read_text(encoding="utf-8"))
-    return {key: Term(**entry) for key, entry in content[name].items()}
+    return {key: Term(**entry) for key, entry in _content()[name].items()}
+
+
+def _content() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(files("reports").joinpath("glossary.yaml").read_text(encoding="utf-8"))
+    return content

@@ -4,7 +4,7 @@ import datetime as dt
 import statistics
 from collections import Counter
 
-from reports.glossary import glossary, split_metrics
+from reports.glossary import binned_metrics, glossary, split_metrics, training_metrics
 from reports.lineage import epochs
 from reports.markdown import markdown_table, number, shorten
 from reports.selection import Run, Sweep
@@ -36,7 +36,7 @@ def overview_row(sweep: Sweep, stem: str) -> list[str]:
         f"{metric} ({sweep.tag('sweep.mode')})",
         number(ranked[0].value(metric)) if ranked else "no value",
         number(sweep.row.metrics.get(f"ring_mean_validation_{metric}"), missing=""),
-        _finals(sweep.finals, metric),
+        _finals(_finals_of(sweep, ranked), metric),
         number(sweep.row.metrics.get(f"ring_mean_test_{metric}"), missing=""),
     ]
 
@@ -122,7 +122,7 @@ def _comparison(sweep: Sweep, ranked: list[Run]) -> str:
             metric,
             number(ranked[0].value(metric), missing="") if ranked else "",
             number(plain.get(f"ring_mean_validation_{metric}"), missing=""),
-            _finals(sweep.finals, metric),
+            _finals(_finals_of(sweep, ranked), metric),
             number(plain.get(f"ring_mean_test_{metric}"), missing=""),
             glossary()[metric].better if metric in glossary() else "",
         ]
@@ -132,6 +132,11 @@ def _comparison(sweep: Sweep, ranked: list[Run]) -> str:
     if not filled:
         return "Nothing is measured yet.\n"
     return markdown_table(["metric", "best trial, validation", "ring mean, validation", "final runs, test", "ring mean, test", ""], filled)
+
+
+def _finals_of(sweep: Sweep, ranked: list[Run]) -> list[Run]:
+    """The final runs of the best configuration."""
+    return [run for run in sweep.finals if not ranked or run.knobs == ranked[0].knobs]
 
 
 def _finals(finals: list[Run], metric: str) -> str:
@@ -146,14 +151,18 @@ def _finals(finals: list[Run], metric: str) -> str:
 def _final_runs(sweep: Sweep) -> str:
     """Every complete final run with its figures on the test split."""
     metrics = list(dict.fromkeys([sweep.tag("sweep.objective"), "l2_hole", "psnr_hole", "maem_hole"]))
+    several = any(run.knobs != sweep.finals[0].knobs for run in sweep.finals)
+    searched = _searched(sweep) if several else []
     rows = []
     for run in sweep.finals:
+        knobs = [shorten(run.knobs.get(knob, "")) for knob in searched]
         seed = "" if run.seed is None else str(run.seed)
-        rows.append([run.trial, seed, epochs(run), *(number(run.value(metric), missing="") for metric in metrics), run.run_id])
+        rows.append([run.trial, *knobs, seed, epochs(run), *(number(run.value(metric), missing="") for metric in metrics), run.run_id])
     if not rows:
         return "The best configuration has not been trained again yet; nothing is measured on the test split.\n"
-    note = "The best configuration trained again under fresh seeds, each measured once on the test split.\n\n"
-    return note + markdown_table(["run", "seed", "epochs", *(f"test {metric}" for metric in metrics), "MLflow run id"], rows)
+    which = "Each configuration that was trained to its end" if several else "The best configuration"
+    note = f"{which} trained again under fresh seeds, each measured once on the test split.\n\n"
+    return note + markdown_table(["run", *searched, "seed", "epochs", *(f"test {metric}" for metric in metrics), "MLflow run id"], rows)
 
 
 def _picture(sweep: Sweep, picture: str | None, ranked: list[Run]) -> str:
@@ -166,10 +175,11 @@ def _picture(sweep: Sweep, picture: str | None, ranked: list[Run]) -> str:
 
 def terms() -> str:
     """The glossary as a Markdown table."""
-    rows = [[name, term.unit, term.better, term.meaning] for name, term in glossary().items()]
+    rows = [[name, term.unit, term.better, term.meaning] for name, term in (split_metrics() | training_metrics()).items()]
     text = markdown_table(["metric", "unit", "better", "meaning"], rows)
-    first = next(iter(split_metrics()))
+    first, binned = next(iter(split_metrics())), next(iter(binned_metrics()))
     return (
-        f"{text}\nIn the store `best_{first}` is the value at a trial's best step on the validation split, `test_{first}` the one on the "
+        f"{text}\n`{binned}` and its like are means by hole size: {binned_metrics()[binned].meaning}.\n"
+        f"\nIn the store `best_{first}` is the value at a trial's best step on the validation split, `test_{first}` the one on the "
         f"test split; `ring_mean_validation_{first}` and `ring_mean_test_{first}` are those of the plain fill.\n"
     )

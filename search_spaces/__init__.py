@@ -1,6 +1,20 @@
 """Which knobs each model has, with the paper's values. Nothing heavy is imported and nothing runs here."""
 
-from search_spaces import cnn_autoencoder, dcgan, diagonal_bilstm, flat_row_lstm, pixel_cnn, row_lstm, wgan
+from search_spaces import (
+    classical_fill,
+    cnn_autoencoder,
+    completion_gan,
+    cvae,
+    dcgan,
+    diagonal_bilstm,
+    direct_cnn,
+    flat_row_lstm,
+    image_autoencoder,
+    patch_autoencoder,
+    pixel_cnn,
+    row_lstm,
+    wgan,
+)
 from search_spaces.knob import Choice, Interval, Knob, Space, Value
 
 SPACES: dict[str, Space] = {
@@ -11,6 +25,12 @@ SPACES: dict[str, Space] = {
     "flat_row_lstm": flat_row_lstm.SPACE,
     "row_lstm": row_lstm.SPACE,
     "diagonal_bilstm": diagonal_bilstm.SPACE,
+    "direct_cnn": direct_cnn.SPACE,
+    "image_autoencoder": image_autoencoder.SPACE,
+    "patch_autoencoder": patch_autoencoder.SPACE,
+    "cvae": cvae.SPACE,
+    "completion_gan": completion_gan.SPACE,
+    "classical_fill": classical_fill.SPACE,
 }
 
 __all__ = ["SPACES", "Choice", "Interval", "Knob", "Space", "Value"]

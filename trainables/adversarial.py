@@ -196,6 +196,11 @@ class AdversarialAutoencoder(CnnAutoencoder):
             return image
         return image[:, :, start : start + hole_px, start : start + hole_px]
 
+    def network_inputs(self) -> dict[str, tuple[Tensor, ...]]:
+        side_px = self.image_px if self.config.discriminator_sees == "image" else self.mask.hole_px
+        seen = torch.zeros(1, 3, side_px, side_px, device=self.device_of("discriminator"))
+        return super().network_inputs() | {"discriminator": (seen,)}
+
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"game": self.game.state_dict()}
 

@@ -25,12 +25,9 @@ from torch.nn import functional
 from trainables.adversarial import AdversarialAutoencoder, AdversarialConfig
 from trainables.data import Mask
 from trainables.errors import ConfigError
-from trainables.game import HEALTH
-from trainables.metrics import Metric
+from trainables.game import GAP, HEALTH, probability_readings, winner_by_probability
 
 MOMENTUM = (0.5, 0.999)  # Adam's for the discriminator, after the document's reference [26]
-WON_ACCURACY = 0.99
-WON_GAP = 0.02
 
 
 @dataclass(frozen=True)
@@ -70,14 +67,10 @@ class DcganConfig(AdversarialConfig):
 
 
 class Dcgan(AdversarialAutoencoder):
-    """Cross-entropy on probabilities. "gap_probability" is the mean D of true images minus that of filled ones.
-
-    The discriminator has won where it tells at least 99 % of both kinds apart; the generator where the gap is below 0.02, so that the
-    discriminator gives both "identical probabilistic values" and teaches it nothing.
-    """
+    """Cross-entropy on probabilities; who wins: see `trainables.game.winner_by_probability`."""
 
     Config = DcganConfig
-    extra_metrics = HEALTH | {"gap_probability": Metric("probability", "max", "mean D of true images minus mean D of filled ones")}
+    extra_metrics = HEALTH | GAP
 
     def __init__(self, config: DcganConfig, image_px: int, mask: Mask) -> None:
         super().__init__(config, image_px, mask, batch_norm=config.discriminator_batch_norm)
@@ -103,16 +96,10 @@ class Dcgan(AdversarialAutoencoder):
         return functional.logsigmoid(-scores).mean()
 
     def readings(self, real_scores: Tensor, fake_scores: Tensor) -> dict[str, Tensor]:
-        return {
-            "accuracy_real": (real_scores > 0).float().mean(),
-            "accuracy_fake": (fake_scores < 0).float().mean(),
-            "gap_probability": real_scores.sigmoid().mean() - fake_scores.sigmoid().mean(),
-        }
+        return probability_readings(real_scores, fake_scores)
 
     def winner_of(self, health: Mapping[str, float]) -> str:
-        if min(health["accuracy_real"], health["accuracy_fake"]) >= WON_ACCURACY:
-            return "the discriminator"
-        return "the generator" if health["gap_probability"] < WON_GAP else ""
+        return winner_by_probability(health)
 
 
 def draw_labels(config: DcganConfig, count: int, *, real: bool, noise: torch.Generator) -> Tensor:

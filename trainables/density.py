@@ -190,6 +190,10 @@ class DensityModel(InpaintingModel):
     def augmentation(self) -> Augmentation:
         return Augmentation(mirror=self.config.mirror)
 
+    def network_inputs(self) -> dict[str, tuple[Tensor, ...]]:
+        values = torch.zeros(1, COLOURS, self.image_px, self.image_px, dtype=torch.long, device=self.device_of("network"))
+        return {"network": (values,)}
+
     def losses(self, values: Tensor) -> Iterable[Tensor]:
         """Scalar losses of a batch, in nats a value; an optimiser's step is taken after each."""
         logits = self.network(values)

@@ -20,7 +20,7 @@ from trainables.metrics import Metric
 
 HEALTH: dict[str, Metric] = {
     "loss_reconstruction": Metric("1", "min", "L_rec over the training step"),
-    "loss_adversarial": Metric("1", "min", "L_disc, the generator's adversarial loss before its weight 1 - alpha"),
+    "loss_adversarial": Metric("1", "min", "L_disc, the generator's adversarial loss before its weight"),
     "loss_discriminator": Metric("1", "min", "what the discriminator minimises"),
     "loss_ratio": Metric("ratio", "one", "size of loss_discriminator divided by the size of loss_adversarial"),
     "accuracy_real": Metric("share", "max", "true images that the discriminator takes for true"),
@@ -29,6 +29,9 @@ HEALTH: dict[str, Metric] = {
     "gradient_norm_discriminator": Metric("1", "min", "Euclidean norm of the discriminator's gradient, mean over the iterations"),
     "collapsed": Metric("1", "min", "1 where the game is lost for good"),
 }
+GAP = {"gap_probability": Metric("probability", "max", "mean D of true images minus mean D of filled ones")}
+WON_ACCURACY = 0.99
+WON_GAP = 0.02
 
 
 class Game:
@@ -89,6 +92,26 @@ class Game:
 def loss_ratio(health: Mapping[str, float]) -> float:
     """`loss_ratio` of `HEALTH` from the two losses."""
     return abs(health["loss_discriminator"]) / max(abs(health["loss_adversarial"]), 1e-12)
+
+
+def probability_readings(real_scores: Tensor, fake_scores: Tensor) -> dict[str, Tensor]:
+    """Accuracies and `GAP` of a discriminator whose scores are logits, (B,) each; scalars."""
+    return {
+        "accuracy_real": (real_scores > 0).float().mean(),
+        "accuracy_fake": (fake_scores < 0).float().mean(),
+        "gap_probability": real_scores.sigmoid().mean() - fake_scores.sigmoid().mean(),
+    }
+
+
+def winner_by_probability(health: Mapping[str, float]) -> str:
+    """Who has won where scores are logits: "the discriminator", "the generator", or "" for neither.
+
+    The discriminator has won where it tells at least 99 % of both kinds apart; the generator where the gap is below 0.02, so that the
+    discriminator gives both "identical probabilistic values" and teaches it nothing.
+    """
+    if min(health["accuracy_real"], health["accuracy_fake"]) >= WON_ACCURACY:
+        return "the discriminator"
+    return "the generator" if health["gap_probability"] < WON_GAP else ""
 
 
 def gradient_norm(network: nn.Module) -> Tensor:

@@ -40,7 +40,7 @@ class InpaintingModel(ABC):
     """
 
     Config: ClassVar[type[Any]]
-    masks: ClassVar[frozenset[str]] = frozenset({"centre", "random_square", "strokes"})
+    masks: ClassVar[frozenset[str]] = frozenset({"centre", "random_square", "random_rectangle", "strokes", "irregular"})
     extra_metrics: ClassVar[Mapping[str, Metric]] = {}
     collapse_reason: str = ""
 
@@ -71,6 +71,11 @@ class InpaintingModel(ABC):
     def augmentation(self) -> Augmentation:
         """How training images are varied before the model sees them."""
         return Augmentation()
+
+    @property
+    def training_mask(self) -> Mask:
+        """Where the holes are in training; `mask`, unless a model trains on other holes than it is measured on."""
+        return self.mask
 
     @property
     def batch_images(self) -> int:
@@ -111,7 +116,7 @@ class InpaintingModel(ABC):
         """
         was_training = {name: network.training for name, network in self.networks.items()}
         self.set_training(False)
-        visible = torch.where(known > 0.5, image, 0.0)
+        visible = torch.where(known > 0.5, image, 0.0).contiguous(memory_format=torch.channels_last)
         filled = self.predict(visible, known).float().clamp(0, 1)
         for name, training in was_training.items():
             self.networks[name].train(training)
@@ -125,6 +130,18 @@ class InpaintingModel(ABC):
             device: where to compute.
         """
         return {}
+
+    def network_inputs(self) -> dict[str, tuple[Tensor, ...]]:
+        """What each network takes in for one image, as the arguments of one call, on the device of its weights; their values are nothing.
+
+        The layer table (`trainables.layers`) is read from such a call. Here every network takes an image; a model with another one
+        overrides this.
+        """
+        return {name: (torch.zeros(1, 3, self.image_px, self.image_px, device=self.device_of(name)),) for name in self.networks}
+
+    def device_of(self, network: str) -> torch.device | None:
+        """Where the weights of a network are; None where it has none."""
+        return next((weight.device for weight in self.networks[network].parameters()), None)
 
     def set_training(self, training: bool) -> None:
         """Switches every network between training and evaluation."""

@@ -147,8 +147,8 @@ def border_and_gradient(image: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def crop_side_px(mask: Mask, image_px: int) -> int:
-    """Side of the square that the features see: twice a square hole's, the whole image for strokes."""
-    return image_px if mask.kind == "strokes" else min(2 * mask.hole_px, image_px)
+    """Side of the square that the features see: twice a square hole's, the whole image for irregular holes."""
+    return image_px if mask.is_irregular else min(2 * mask.hole_px, image_px)
 
 
 def crop_around_hole(image: Tensor, known: Tensor, side_px: int) -> Tensor:

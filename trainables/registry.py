@@ -13,6 +13,12 @@ MODELS: dict[str, str] = {
     "flat_row_lstm": "trainables.flat_row_lstm:FlatRowLstm",
     "row_lstm": "trainables.row_lstm:RowLstm",
     "diagonal_bilstm": "trainables.diagonal_bilstm:DiagonalBilstm",
+    "direct_cnn": "trainables.direct_cnn:DirectCnn",
+    "image_autoencoder": "trainables.image_autoencoder:ImageAutoencoder",
+    "patch_autoencoder": "trainables.patch_autoencoder:PatchAutoencoder",
+    "cvae": "trainables.cvae:Cvae",
+    "completion_gan": "trainables.completion_gan:CompletionGan",
+    "classical_fill": "trainables.classical_fill:ClassicalFill",
 }
 
 

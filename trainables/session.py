@@ -19,6 +19,7 @@ from torch import Tensor
 
 from trainables.data import Batch, Images, ImageSource, Mask, batches, open_images, to_tensor
 from trainables.errors import CheckpointError, ConfigError
+from trainables.hole_bins import BinMeter
 from trainables.metrics import METRICS, measure
 from trainables.model import InpaintingModel, build_config
 from trainables.realism import RealismMeter
@@ -147,7 +148,7 @@ class Session:
         """
         stream = batches(
             self.images.train,
-            self.model.mask,
+            self.model.training_mask,
             batch_images=self.model.batch_images,
             start_image=self.images_seen,
             count=self.step_images,
@@ -234,10 +235,11 @@ def evaluate(fill: Fill, images: np.ndarray, mask: Mask, device: torch.device, o
         only: one metric of single images, where the others are not wanted.
 
     Returns:
-        The mean over the images of each metric of single images, and the figures of the whole split (`trainables.realism`).
+        The mean over the images of each metric of single images, and the figures of the whole split (`trainables.realism`); for irregular
+        holes, the means by hole size too (`trainables.hole_bins`).
     """
     totals: dict[str, float] = {}
-    realism = RealismMeter(mask, images.shape[1], device)
+    realism, bins = RealismMeter(mask, images.shape[1], device), BinMeter()
     for start in range(0, len(images), EVALUATION_BATCH):
         image = to_tensor(images[start : start + EVALUATION_BATCH], device)
         known = mask.sample(len(image), images.shape[1], np.random.default_rng([EVALUATION_SEED, start])).to(device)
@@ -248,8 +250,10 @@ def evaluate(fill: Fill, images: np.ndarray, mask: Mask, device: torch.device, o
                 totals[name] = totals.get(name, 0.0) + float(value.double().sum())
         if only is None:
             realism.add(filled, image, known)
+            if mask.is_irregular:
+                bins.add(values, known)
     means = {name: total / len(images) for name, total in totals.items()}
-    return means | realism.result() if only is None else means
+    return means | realism.result() | bins.result() if only is None else means
 
 
 def _derived(*parts: int) -> int:

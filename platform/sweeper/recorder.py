@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from sweeper.interrupt import Interrupt
 from sweeper.journal import ENDED, Journal, State
+from sweeper.layers import FILE, LayerTables
 from sweeper.search import Assignment, Proposals
 from sweeper.tracking import STATUS, Store, Writer
 
@@ -48,6 +49,7 @@ class SweepRun:
         writer: sends to it.
         parent: the sweep's MLflow run.
         progress: the screen.
+        layers: the configurations' layer tables.
         run_ids: MLflow run of each trial that was begun in this process.
         interrupt: whether Ctrl-C was pressed.
         closed: trials whose MLflow run has been told its end.
@@ -62,16 +64,24 @@ class SweepRun:
     writer: Writer
     parent: str
     progress: Progress
+    layers: LayerTables
     run_ids: dict[str, str] = field(default_factory=dict)
     interrupt: Interrupt = field(default_factory=Interrupt)
     closed: set[str] = field(default_factory=set)
 
     def begin_run(self, trial: str, knobs: dict[str, Any], seed: int) -> str:
-        """The MLflow run of a trial, found again or made."""
+        """The MLflow run of a trial, found again or made, with its layer table."""
         if trial not in self.run_ids:
             role = trial.split("-")[0]
             self.run_ids[trial] = self.store.begin(self.name, role, trial, self.parent, {"sweep.seed": str(seed)}, knobs)
+            self.keep_layers(self.run_ids[trial], knobs)
         return self.run_ids[trial]
+
+    def keep_layers(self, run_id: str, knobs: dict[str, Any]) -> None:
+        """Sends a run the layer table of a configuration, where its model gives one."""
+        text = self.layers.text(knobs)
+        if text is not None:
+            self.writer.file(run_id, FILE, text)
 
     def catch_up(self) -> None:
         """Sends MLflow what the journal knows and the store does not: a resumed sweep's first act."""

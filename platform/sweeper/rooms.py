@@ -96,6 +96,8 @@ class Rooms:
         open_session: (request) -> a `TrainingSession`; runs on a worker.
         check: (model, knobs, data, mask) -> None; raises where the model cannot be built so. Touches no data.
         prepare: (data, mask) -> facts of the data: counts, fingerprint, skipped files and the plain fill's metrics.
+        layers: (model, knobs, data, mask) -> the layer table, one mapping of plain values a row; raises where the model gives none. Touches
+            no data.
         picture: (request, checkpoint folder, file) -> None; writes a picture grid of the model of a checkpoint.
         user_errors: root errors of the neighbours, to be shown without a traceback.
     """
@@ -108,6 +110,7 @@ class Rooms:
     open_session: Callable[["SessionRequest"], TrainingSession]
     check: Callable[[str, Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], None]
     prepare: Callable[[Mapping[str, Any], Mapping[str, Any]], "DataFacts"]
+    layers: Callable[[str, Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], list[dict[str, Any]]]
     picture: Callable[["SessionRequest", Path, Path], None]
     user_errors: tuple[type[Exception], ...]
 

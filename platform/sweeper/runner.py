@@ -13,6 +13,7 @@ from typing import Any
 from sweeper import cluster, provenance
 from sweeper.home import Home
 from sweeper.journal import ENDED, Journal, TrialRecord, ranked
+from sweeper.layers import LayerTables
 from sweeper.recorder import Progress, StageListener, SweepRun
 from sweeper.rooms import DataFacts, Rooms, SessionRequest
 from sweeper.search import Assignment, Proposals, scheduler
@@ -95,7 +96,7 @@ def _tracked(
         "sweep.data_fingerprint": facts.fingerprint,
         "sweep.data_counts": json.dumps(dict(facts.counts)),
         "sweep.image_px": str(spec.data.image_px),
-        "sweep.mask": f"{spec.mask.kind} {spec.mask.hole_px} px" if spec.mask.kind != "strokes" else spec.mask.kind,
+        "sweep.mask": spec.mask.described,
         "sweep.objective": spec.objective.metric,
         "sweep.mode": mode,
         "sweep.also": json.dumps({name: rooms.metrics[name] for name in spec.objective.also}),
@@ -106,7 +107,8 @@ def _tracked(
     parent = store.begin(spec.name, "sweep", None, None, tags | provenance.code_tags() | provenance.version_tags(), {})
     store.log_file(parent, journal.folder / "spec.yaml")
     writer = Writer(store)
-    run = SweepRun(spec.name, spec.objective.metric, mode, tuple(spec.objective.also), journal, store, writer, parent, progress)
+    layers = LayerTables(rooms, spec.model, spec.data.model_dump(), spec.mask.model_dump(), progress.note)
+    run = SweepRun(spec.name, spec.objective.metric, mode, tuple(spec.objective.also), journal, store, writer, parent, progress, layers)
     state = "failed"
     try:
         for split, metrics in facts.baseline.items():
@@ -126,6 +128,7 @@ def _tracked(
             value = best.best(run.metric, run.mode)
             writer.metrics(parent, 0, {"best_value": value[1] if value else math.nan})
             writer.tags(parent, {"sweep.best": best.trial})
+            run.keep_layers(parent, best.knobs)
         writer.end(parent, state)
         writer.close()
 
@@ -151,16 +154,20 @@ def _search(spec: Spec, rooms: Rooms, run: SweepRun, facts: DataFacts, at_once: 
 
 
 def _finals(spec: Spec, rooms: Rooms, run: SweepRun, best: TrialRecord, at_once: int) -> None:
-    """Trains the best configuration again under fresh seeds, each measured once on the test split."""
+    """Trains the best configuration, or every complete one, again under fresh seeds; each is measured once on the test split."""
     folder, known = run.journal.folder, run.journal.trials
+    planned = {f"final-{index}": (best, index) for index in range(spec.seeds)}
+    if spec.finals == "every":
+        complete = [record for record in known.values() if record.kind == "search" and record.state == "complete"]
+        planned = {f"final-{record.number:04d}-{index}": (record, index) for record in complete for index in range(spec.seeds)}
     todo = []
-    for index in range(spec.seeds):
-        record = known.get(f"final-{index}")
+    for trial, (chosen, index) in planned.items():
+        record = known.get(trial)
         if record is None:
-            todo.append(Assignment(f"final-{index}", index, best.knobs, spec.search.seed + FINAL_SEED_STEP + index))
+            todo.append(Assignment(trial, index, chosen.knobs, spec.search.seed + FINAL_SEED_STEP + index))
         elif record.state not in ENDED:
             todo.append(_continued(record, folder))
-    run.progress.stage("final", spec.seeds, spec.seeds - len(todo))
+    run.progress.stage("final", len(planned), len(planned) - len(todo))
     if todo:
         listener = StageListener(run, None, todo)
         rungs = scheduler(spec.model_copy(update={"scheduler": type(spec.scheduler)()}), run.mode, 1)

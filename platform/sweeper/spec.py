@@ -53,6 +53,16 @@ class Mask(_Section):
     ratio_low: float = Field(0.1, gt=0, lt=1)
     ratio_high: float = Field(0.3, gt=0, lt=1)
 
+    @property
+    def is_irregular(self) -> bool:
+        """Whether the hole has a share of the image instead of a side."""
+        return self.kind in ("strokes", "irregular")
+
+    @property
+    def described(self) -> str:
+        """Kind and size, for people."""
+        return f"{self.kind} {self.ratio_low:g} to {self.ratio_high:g}" if self.is_irregular else f"{self.kind} {self.hole_px} px"
+
 
 class Range(_Section):
     """A numeric knob's interval, narrower than the documented one.
@@ -152,6 +162,8 @@ class Spec(_Section):
         budget: when the sweep ends.
         resources: what one trial holds.
         seeds: with how many seeds the best configuration is trained again, to be measured once on the test split.
+        finals: "best" trains the best configuration again; "every" each one that was trained to its end, for a grid whose points are all
+            wanted on the test split.
         pictures: for how many of the best trials a picture grid is kept.
     """
 
@@ -168,6 +180,7 @@ class Spec(_Section):
     budget: Budget
     resources: Resources = Resources()
     seeds: int = Field(1, ge=0)
+    finals: Literal["best", "every"] = "best"
     pictures: int = Field(3, ge=0)
 
     def to_yaml(self) -> str:
@@ -209,12 +222,16 @@ def read_spec(where: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise SpecError(f"the spec must be a mapping of fields, but {path} holds {type(fields).__name__}; start it with 'name:'")
     for override in overrides:
-        _override(fields, override)
+        set_field(fields, override)
     return fields
 
 
-def _override(fields: dict[str, Any], override: str) -> None:
-    """Applies one "key=value" in place."""
+def set_field(fields: dict[str, Any], override: str) -> None:
+    """Applies one "key=value" in place, keys dotted, the value in YAML.
+
+    Raises:
+        SpecError: no "=", a value that is no YAML, or a key inside something that is no section.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise SpecError(f"--set takes key=value, but got {override!r}; for example --set budget.trials=4")

@@ -210,7 +210,7 @@ class Store:
 
 
 class Writer:
-    """Sends metrics and ends to the store from its own thread, many in one call.
+    """Sends metrics, small files and ends to the store from its own thread, many in one call.
 
     Thread safety: any thread may call. A call that the store refuses is tried again until `close` gives up.
     """
@@ -230,6 +230,10 @@ class Writer:
     def tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Tags of a run."""
         self._queue.put((run_id, "tags", [RunTag(key, value) for key, value in tags.items()]))
+
+    def file(self, run_id: str, name: str, text: str) -> None:
+        """A small text file to keep with a run."""
+        self._queue.put((run_id, "file", (name, text)))
 
     def end(self, run_id: str, state: str, reason: str = "") -> None:
         """A run's end; `state` is a key of `STATUS`."""
@@ -285,6 +289,10 @@ class Writer:
         metrics = [metric for _, kind, payload in entries if kind == "metrics" for metric in payload]
         tags = [tag for _, kind, payload in entries if kind == "tags" for tag in payload]
         client = self._store.client
+        for _, kind, payload in entries:
+            if kind == "file":
+                name, text = payload
+                client.log_text(run_id, text, name)
         for start in range(0, max(len(metrics), 1), METRICS_A_CALL):
             client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_CALL], tags=tags if start == 0 else [])
         for _, kind, payload in entries:

@@ -164,7 +164,7 @@ def _problems_between_sections(parts: Mapping[str, Any]) -> Iterator[str]:
     """Settings that are fine alone and impossible together."""
     data, mask, budget, scheduler = (parts.get(key) for key in ("data", "mask", "budget", "scheduler"))
     if isinstance(data, Data) and isinstance(mask, Mask):
-        if mask.kind != "strokes" and mask.hole_px >= data.image_px:
+        if not mask.is_irregular and mask.hole_px >= data.image_px:
             yield f"mask.hole_px: must be smaller than data.image_px = {data.image_px}, but got {mask.hole_px}"
         if mask.ratio_low >= mask.ratio_high:
             yield f"mask: ratio_low < ratio_high must hold, but got ({mask.ratio_low}, {mask.ratio_high})"

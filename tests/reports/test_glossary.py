@@ -1,4 +1,5 @@
-from reports.glossary import glossary, split_metrics, training_metrics
+from reports.glossary import binned_metrics, glossary, split_metrics, training_metrics
+from trainables.hole_bins import BINNED
 from trainables.metrics import METRICS
 
 
@@ -8,7 +9,13 @@ def test_every_metric_that_models_report_is_explained_with_its_unit_and_directio
     assert here == there
 
 
+def test_metrics_by_hole_size_are_those_that_an_evaluation_gives() -> None:
+    here = {name: (term.unit, term.mode) for name, term in binned_metrics().items()}
+    assert here == {name: (metric.unit, metric.mode) for name, metric in BINNED.items()}
+    assert binned_metrics()["psnr_hole_bin_01_10"].meaning.startswith("psnr_hole over the images whose irregular hole takes more than 1 %")
+
+
 def test_training_metrics_are_named_apart() -> None:
     assert set(training_metrics()) == {"train_l2_hole", "collapsed"}
-    assert set(glossary()) == set(METRICS) | {"train_l2_hole", "collapsed"}
+    assert set(glossary()) == set(METRICS) | set(BINNED) | {"train_l2_hole", "collapsed"}
     assert all(term.meaning and term.better for term in glossary().values())

@@ -193,6 +193,23 @@ def test_an_unknown_model_has_no_space(refused: Callable[..., str]) -> None:
     assert "model must be one of cnn_autoencoder" in refused("space", "unet")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["unet"], "model must be one of cnn_autoencoder"),
+        (["cnn_autoencoder", "--set", "bottlneck=256"], "--set must name one of bottleneck, base_filters"),
+        (["cnn_autoencoder", "--set", "bottleneck=300"], "bottleneck must be one of 256, 512, 1024, 2048, but got 300"),
+        (["cnn_autoencoder", "--set", "dropout=0.9"], "dropout must be 0 to 0.8, but got 0.9"),
+        (["cnn_autoencoder", "--set", "bottleneck"], "--set takes key=value, but got 'bottleneck'"),
+        (["cnn_autoencoder", "--mask", "strokes"], "fills holes of kind centre, but got mask.kind='strokes'"),
+        (["cnn_autoencoder", "--hole-px", "40"], "the hole must be smaller than the image"),
+        (["user_models:Paired"], "raised TypeError ("),
+    ],
+)
+def test_layers_that_cannot_be_shown_are_told(arguments: list[str], part: str, refused: Callable[..., str]) -> None:
+    assert part in refused("layers", *arguments)
+
+
 def test_a_call_that_makes_no_sense_shows_how_it_goes(sweep: Callable[..., Said]) -> None:
     for arguments in (["run"], ["nonsense"], ["run", "quickstart", "--sett", "a=1"]):
         said = sweep(*arguments)
@@ -224,6 +241,21 @@ def test_models_specs_and_knobs_are_listed(sweep: Callable[..., Said]) -> None:
         assert f"knobs of {model}" in said.out
         assert all(name in said.out for name in space)
     assert "Table 1" in sweep("space", "cnn_autoencoder").out
+
+
+def test_layers_are_listed_by_network_with_their_sum(sweep: Callable[..., Said]) -> None:
+    said = sweep("layers", "dcgan", "--set", "bottleneck=256", "--hole-px", "16")
+    assert said.code == 0, said
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in said.out.splitlines() if line.startswith("│")]
+    assert rows[0] == ["encoder.0", "Conv2d", "BatchNorm2d, ReLU, Dropout", "3x3", "1", "same", "32x32x32", "928"]
+    assert ["decoder.8", "Conv2d", "", "3x3", "1", "same", "16x16x3", f"{9 * 32 * 3 + 3}"] in rows
+    totals = [int(row[-1].replace(",", "")) for row in rows if row[0] == "total"]
+    assert len(totals) == 2
+    assert said.out.startswith(f"dcgan for 32 px images, holes of kind centre: {sum(totals):,} parameters\nnetwork")
+
+
+def test_a_model_without_networks_has_no_layers(sweep: Callable[..., Said]) -> None:
+    assert sweep("layers", "classical_fill").out == "classical_fill has no networks, so it has no layers\n"
 
 
 @pytest.mark.usefixtures("local_ray")

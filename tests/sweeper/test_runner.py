@@ -195,7 +195,7 @@ def test_the_spec_the_best_checkpoint_and_the_pictures_are_kept(searched: Done, 
     client, run_id, best = MlflowClient(searched.store.uri), searched.outcome.run_id, searched.outcome.best
     assert best is not None
     kept = {file.path for folder in (None, "best", "pictures") for file in client.list_artifacts(run_id, folder) if not file.is_dir}
-    assert kept == {"spec.yaml", "best/checkpoint.pt", "pictures/best.png"}
+    assert kept == {"spec.yaml", "layers.json", "best/checkpoint.pt", "pictures/best.png"}
     fields = yaml.safe_load(searched.store.fetch(run_id, "spec.yaml").read_text())
     assert validate(fields, rooms) == searched.spec
     checkpoint = searched.store.fetch(run_id, "best/checkpoint.pt")
@@ -206,6 +206,29 @@ def test_the_spec_the_best_checkpoint_and_the_pictures_are_kept(searched: Done, 
     for picture in searched.outcome.pictures:
         child = searched.children[picture.stem].info.run_id
         assert [file.path for file in client.list_artifacts(child, "pictures")] == [f"pictures/{picture.name}"]
+
+
+def test_every_run_carries_its_layer_table_and_the_sweeps_that_of_the_best(searched: Done) -> None:
+    best = searched.outcome.best
+    assert best is not None
+    tables = {
+        trial: json.loads(searched.store.fetch(run.info.run_id, "layers.json").read_text()) for trial, run in searched.children.items()
+    }
+    assert set(tables) == {f"search-{number:04d}" for number in range(TRIALS)} | {f"final-{index}" for index in range(SEEDS)}
+    assert json.loads(searched.store.fetch(searched.outcome.run_id, "layers.json").read_text()) == tables[best.trial]
+    for table in tables.values():
+        assert [row["output"] for row in table][:2] == [[32, 32, 16], [16, 16, 16]]
+        assert table[0] == {
+            "network": "network",
+            "name": "encoder.0",
+            "kind": "Conv2d",
+            "follows": ["BatchNorm2d", "ReLU", "Dropout"],
+            "filter": "3x3",
+            "stride": 1,
+            "padding": "same",
+            "output": [32, 32, 16],
+            "parameters": 9 * 3 * 16 + 2 * 16,
+        }
 
 
 def test_the_picture_leaves_every_known_pixel_as_it_is(searched: Done) -> None:
@@ -391,6 +414,28 @@ def test_the_study_learns_of_what_went_wrong(fated: Done) -> None:
     states = {trial.params["fate"]: trial.state.name for trial in study.trials}
     failed = dict.fromkeys(("nan", "blind", "refuse", "crash"), "FAIL")
     assert states == failed | {"well": "COMPLETE", "collapse": "PRUNED"}
+
+
+def test_a_model_that_gives_no_layer_table_is_swept_without_one(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
+    spec = tiny_spec(
+        "paired",
+        model="user_models:Paired",
+        knobs={"bottleneck": [256, 512]},
+        search={"algorithm": "grid"},
+        budget={"trials": 2, "epochs": 1},
+    )
+    done = sweep(spec)
+    assert [record.state for record in done.outcome.records] == ["complete", "complete"]
+    client = MlflowClient(done.store.uri)
+    assert {file.path for run in [done.parent, *done.children.values()] for file in client.list_artifacts(run.info.run_id)} == {
+        "spec.yaml",
+        "best",
+    }
+    (note,) = [event[1] for event in done.events if event[0] == "note"]
+    assert note.startswith("no layers.json with these runs: the networks of model 'user_models:Paired' must take what its network_inputs()")
+    assert "TypeError (" in note
+    assert "missing 1 required positional argument: 'known'" in note
+    assert note.endswith("override network_inputs")
 
 
 def test_a_store_that_is_lost_on_the_way_is_told(

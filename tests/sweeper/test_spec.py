@@ -9,7 +9,7 @@ import yaml
 
 from sweeper.errors import SpecError
 from sweeper.rooms import Rooms
-from sweeper.spec import Range, Spec, read_spec, shipped
+from sweeper.spec import Mask, Range, Spec, read_spec, shipped
 from sweeper.validation import validate
 
 
@@ -108,3 +108,15 @@ def test_the_resolved_spec_is_the_same_spec_when_read_again(tiny_spec: Callable[
     assert list(fields) == list(Spec.model_fields)
     assert fields["mask"] == {"kind": "centre", "hole_px": 8, "ratio_low": 0.1, "ratio_high": 0.3}
     assert spec.knobs["learning_rate"] == Range(low=1e-4, high=1e-2, log=True, points=3)
+
+
+@pytest.mark.parametrize(
+    ("mask", "described"),
+    [
+        (Mask(kind="random_square", hole_px=12), "random_square 12 px"),
+        (Mask(kind="strokes"), "strokes 0.1 to 0.3"),
+        (Mask(kind="irregular", ratio_low=0.01, ratio_high=0.6), "irregular 0.01 to 0.6"),
+    ],
+)
+def test_a_mask_is_described_by_what_it_uses(mask: Mask, described: str) -> None:
+    assert mask.described == described

@@ -35,7 +35,10 @@ def test_a_sound_spec_gets_its_defaults(tiny_spec: Callable[..., Spec]) -> None:
     [
         ({"model": "unet"}, "model: must be one of cnn_autoencoder, .*, or module:Class, but got 'unet'"),
         ({"data": {"name": "imagenet"}}, "data.name: must be one of photos, cifar10, .*, or folder:PATH, but got 'imagenet'"),
-        ({"mask": {"kind": "blob"}}, "mask.kind: must be one of centre, random_square, strokes, but got 'blob'"),
+        (
+            {"mask": {"kind": "blob"}},
+            "mask.kind: must be one of centre, random_square, random_rectangle, strokes, irregular, but got 'blob'",
+        ),
         ({"knobs": {"bottlneck": 256}}, "knobs.bottlneck: must be one of bottleneck, base_filters, .* has no such knob"),
         ({"search": {"algorithm": "cma"}}, "search.algorithm: .*'grid', 'random', .*'tpe'.*, but got 'cma'"),
         ({"scheduler": {"kind": "pbt"}}, "scheduler.kind: .*'none' or 'asha', but got 'pbt'"),
@@ -141,7 +144,7 @@ def test_a_name_that_is_no_folder_name_is_refused(tiny: Fields, rooms: Rooms) ->
 
 
 @pytest.mark.parametrize("hole_px", [32, 40])
-@pytest.mark.parametrize("kind", ["centre", "random_square"])
+@pytest.mark.parametrize("kind", ["centre", "random_square", "random_rectangle"])
 def test_a_hole_larger_than_the_image_is_refused(hole_px: int, kind: str, tiny: Fields, rooms: Rooms) -> None:
     assert problems(tiny(mask={"kind": kind, "hole_px": hole_px}), rooms) == [
         f"mask.hole_px: must be smaller than data.image_px = 32, but got {hole_px}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainables.cnn_autoencoder import CnnAutoencoder, CnnAutoencoderConfig
 from trainables.data import Batch, Mask
@@ -62,6 +62,30 @@ class Fateful(CnnAutoencoder):
             if self.fate == "collapse" and batch.epoch >= 1:
                 self.collapse_reason = "one side won"
             yield batch
+
+
+class Paired(CnnAutoencoder):
+    """Its network takes image and hole apart, and it does not say so in `network_inputs`."""
+
+    def __init__(self, config: CnnAutoencoderConfig, image_px: int, mask: Mask) -> None:
+        super().__init__(config, image_px, mask)
+        self.networks = {"network": PairedNetwork(self.network)}
+
+    def patch(self, visible: Tensor) -> Tensor:
+        patch: Tensor = self.networks["network"](visible, visible)
+        return patch
+
+
+class PairedNetwork(nn.Module):
+    """A network of two arguments."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, visible: Tensor, known: Tensor) -> Tensor:
+        patch: Tensor = self.inner(visible)
+        return patch
 
 
 class NoModel:

@@ -27,6 +27,12 @@ TINY: dict[str, dict[str, Any]] = {"cnn_autoencoder": _PATCH, "dcgan": _GAME, "w
     "flat_row_lstm": {"hidden": 32, "embedding": 16, "batch_images": 8},
     "row_lstm": _ROWS,
     "diagonal_bilstm": _ROWS,
+    "direct_cnn": {"filters": 8, "batch_images": 8},
+    "image_autoencoder": {"base_filters": 4, "batch_images": 8},
+    "patch_autoencoder": {"base_filters": 4, "latent": 32, "batch_images": 8},
+    "cvae": {"base_filters": 4, "latent": 64, "batch_images": 8},
+    "completion_gan": {"filters": 8, "batch_images": 8, "known_discriminator": True},
+    "classical_fill": {"method": "ring_mean", "batch_images": 8},
 }
 IMAGE_PX: dict[str, int] = {}  # where 32 px is not what the model takes
 

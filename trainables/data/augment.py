@@ -1,9 +1,9 @@
-"""Random variations of training images: hue, saturation, contrast, Gaussian blur, mirroring.
+"""Random variations of training images: shifts, hue, saturation, contrast, Gaussian blur, mirroring.
 
 Every image of a batch gets its own strength, drawn from the generator that is passed in. All run on the batch's device.
 
 Source: `beyond_cnns`, section Dataset ("small, random adjustments to hue, saturation, contrast", "random Gaussian blur"); the document
-gives no strengths. Mirroring is the usual addition.
+gives no strengths. Mirroring is the usual addition. Shifts: `maggiordomo`, section 4 ("random cropping and mirror padding"), no size given.
 """
 
 import math
@@ -29,6 +29,8 @@ class Augmentation:
         contrast: greatest relative change of the distance to the image's mean.
         blur_px: greatest standard deviation of the Gaussian blur, in pixels.
         mirror: flip left and right with probability one half.
+        crop_px: greatest shift of the picture along either axis, in whole pixels; what comes in from outside is mirrored at the edge.
+            The same as padding with a mirror and cropping at random.
     """
 
     hue: float = 0.0
@@ -36,12 +38,15 @@ class Augmentation:
     contrast: float = 0.0
     blur_px: float = 0.0
     mirror: bool = False
+    crop_px: int = 0
 
     def __post_init__(self) -> None:
         for name, greatest in (("hue", 0.5), ("saturation", 1.0), ("contrast", 1.0), ("blur_px", 2.0)):
             value = getattr(self, name)
             if not 0 <= value <= greatest:
                 raise ConfigError(f"augmentation {name} must lie in [0, {greatest}], but got {value}; choose a strength in that range")
+        if self.crop_px < 0 or self.crop_px != int(self.crop_px):
+            raise ConfigError(f"augmentation crop_px must be a whole number from 0, but got {self.crop_px}; 0 switches it off")
 
     def apply(self, image: Tensor, generator: torch.Generator) -> Tensor:
         """Varies a batch.
@@ -52,10 +57,19 @@ class Augmentation:
 
         Returns:
             (B, 3, H, W) float32 in [0, 1].
+
+        Raises:
+            ConfigError: shifts as large as the images.
         """
+        if self.crop_px >= min(image.shape[-2:]):
+            raise ConfigError(
+                f"augmentation crop_px must be less than the images' {min(image.shape[-2:])} px, but got {self.crop_px}; use smaller shifts"
+            )
         if self.mirror:
             flip = torch.rand(len(image), generator=generator) < 0.5
             image = torch.where(flip.to(image.device)[:, None, None, None], image.flip(-1), image)
+        if self.crop_px:
+            image = _shift(image, torch.randint(-self.crop_px, self.crop_px + 1, (2, len(image)), generator=generator))
         if self.hue:
             image = _rotate_hue(image, self._draw(image, self.hue, generator) * 2 * math.pi)
         if self.saturation:
@@ -72,6 +86,18 @@ class Augmentation:
         """One uniform value in [-strength, strength] an image, (B, 1, 1, 1)."""
         draw = (torch.rand(len(image), generator=generator) * 2 - 1) * strength
         return draw.to(image.device)[:, None, None, None]
+
+
+def _shift(image: Tensor, shift_px: Tensor) -> Tensor:
+    """Moves each picture by its own number of rows and columns, (2, B) int64; mirrored at the edge, which is not repeated."""
+    moved = []
+    for side, shifts in zip(image.shape[-2:], shift_px, strict=True):
+        place = (torch.arange(side) + shifts[:, None]).abs()  # (B, side)
+        moved.append((side - 1 - (side - 1 - place).abs()).to(image.device))
+    rows, columns = moved[0][:, None, :, None], moved[1][:, None, None, :]
+    each = torch.arange(len(image), device=image.device)[:, None, None, None]
+    channel = torch.arange(image.shape[1], device=image.device)[None, :, None, None]
+    return image[each, channel, rows, columns]
 
 
 def _grey(image: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Which pixels are known: centre squares, random squares and irregular strokes.
+"""Which pixels are known: centre squares, random squares and rectangles, and irregular holes of a given size.
 
-Source: centre square - `beyond_cnns`, section The Problem; random square - `thesis`, chapter 3; irregular strokes by hole ratio -
-`maggiordomo` (after Liu et al. 2018).
+Source: centre square - `beyond_cnns`, section The Problem; random square - `thesis`, chapter 3; random rectangle - `animal_faces`;
+irregular holes - `maggiordomo`, section 4.2, their sizes after Liu et al. 2018.
 """
 
 import math
@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.data.irregular import Draw, arc, ellipse, irregular_hole, stroke, targets
 from trainables.errors import ConfigError
 
-MaskKind = Literal["centre", "random_square", "strokes"]
+MaskKind = Literal["centre", "random_square", "random_rectangle", "strokes", "irregular"]
 MASK_KINDS: tuple[str, ...] = get_args(MaskKind)
+IRREGULAR_MARKS: dict[str, tuple[Draw, ...]] = {"strokes": (stroke,), "irregular": (stroke, arc, ellipse)}
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,12 @@ class Mask:
     """A distribution of holes over square images.
 
     Attributes:
-        kind: "centre" (one fixed square), "random_square" (a square at a uniformly random place), or "strokes" (irregular).
-        hole_px: the square's side in pixels; not used by "strokes".
-        ratio_low: least share of hole pixels; "strokes" only.
-        ratio_high: greatest share of hole pixels; "strokes" only.
+        kind: "centre" (one fixed square), "random_square" (a square at a uniformly random place), "random_rectangle" (each side uniform
+            from half of `hole_px` to `hole_px`, then a uniformly random place), "strokes" (random walks of a brush), or "irregular"
+            (strokes, arcs and ellipses).
+        hole_px: the square's side in pixels, the rectangle's longest; not used by the last two.
+        ratio_low: least share of hole pixels; "strokes" and "irregular" only.
+        ratio_high: greatest share of hole pixels; likewise. The images of a batch spread evenly over the interval.
     """
 
     kind: MaskKind = "centre"
@@ -34,11 +38,16 @@ class Mask:
     ratio_low: float = 0.1
     ratio_high: float = 0.3
 
+    @property
+    def is_irregular(self) -> bool:
+        """Whether the hole has a share of the image instead of a side."""
+        return self.kind in IRREGULAR_MARKS
+
     def check(self, image_px: int) -> None:
         """Raises ConfigError where no such hole fits an image of `image_px` x `image_px` pixels."""
         if self.kind not in MASK_KINDS:
             raise ConfigError(f"mask.kind must be one of {', '.join(MASK_KINDS)}, but got {self.kind!r}; name one of these")
-        if self.kind == "strokes":
+        if self.is_irregular:
             if not 0 < self.ratio_low < self.ratio_high < 1:
                 raise ConfigError(
                     f"0 < mask.ratio_low < mask.ratio_high < 1 must hold, but got ({self.ratio_low}, {self.ratio_high}); widen the interval"
@@ -70,42 +79,24 @@ class Mask:
         Returns:
             known: (count, 1, image_px, image_px) float32, 1 = known, 0 = hole.
         """
-        if self.kind == "strokes":
-            return torch.from_numpy(np.stack([self._strokes(image_px, rng) for _ in range(count)])[:, None])
+        if self.is_irregular:
+            irregular = np.empty((count, 1, image_px, image_px), np.float32)
+            for index, size in enumerate(targets(count, self.ratio_low, self.ratio_high, image_px**2, rng)):
+                irregular[index, 0] = irregular_hole(image_px, size, IRREGULAR_MARKS[self.kind], rng) == 0
+            return torch.from_numpy(irregular)
         known = torch.ones(count, 1, image_px, image_px)
         if self.kind == "centre":
             start = self.centre_start(image_px)
             known[:, :, start : start + self.hole_px, start : start + self.hole_px] = 0
             return known
-        corners = rng.integers(0, image_px - self.hole_px + 1, size=(count, 2))
-        for index, (top, left) in enumerate(corners):
-            known[index, :, top : top + self.hole_px, left : left + self.hole_px] = 0
+        if self.kind == "random_rectangle":
+            draws = rng.random((count, 4))  # one row an image, so that the first ones are the same in a batch of any size
+            least = (self.hole_px + 1) // 2
+            sides = least + (draws[:, :2] * (self.hole_px - least + 1)).astype(int)
+            corners = (draws[:, 2:] * (image_px - sides + 1)).astype(int)
+        else:
+            sides = np.full((count, 2), self.hole_px)
+            corners = rng.integers(0, image_px - self.hole_px + 1, size=(count, 2))
+        for index, ((top, left), (height, width)) in enumerate(zip(corners, sides, strict=True)):
+            known[index, :, top : top + height, left : left + width] = 0
         return known
-
-    def _strokes(self, image_px: int, rng: np.random.Generator) -> np.ndarray:
-        """Random walks of a round brush until the hole's share reaches a target drawn from the interval; (H, W) float32.
-
-        A brush mark that would pass `ratio_high` is dropped and the brush halved, down to a single pixel, so that the share
-        always ends inside the interval.
-        """
-        pixels = image_px**2
-        target = max(math.ceil(self.ratio_low * pixels), math.floor(rng.uniform(self.ratio_low, self.ratio_high) * pixels))
-        rows, columns = np.mgrid[:image_px, :image_px]
-        hole = np.zeros((image_px, image_px), bool)
-        brush = 1.0
-        while hole.sum() < target:
-            row, column = rng.integers(0, image_px, 2).astype(float)
-            heading = rng.uniform(0, 2 * math.pi)
-            radius = image_px * rng.uniform(0.015, 0.05) * brush
-            for _ in range(int(rng.integers(4, 4 + image_px // 2))):
-                brushed = hole | ((rows - round(row)) ** 2 + (columns - round(column)) ** 2 <= radius**2)
-                if brushed.sum() > self.ratio_high * pixels:
-                    brush /= 2
-                    break
-                hole = brushed
-                if hole.sum() >= target:
-                    break
-                heading += rng.normal(0, 0.4)
-                row = float(np.clip(row + max(radius, 1) * math.sin(heading), 0, image_px - 1))
-                column = float(np.clip(column + max(radius, 1) * math.cos(heading), 0, image_px - 1))
-        return 1 - hole.astype(np.float32)

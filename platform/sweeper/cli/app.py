@@ -164,6 +164,21 @@ def space(model: Annotated[str, typer.Argument(help="A model's name; 'sweep mode
 
 
 @app.command()
+def layers(
+    model: Annotated[str, typer.Argument(help="A model's name, or module:Class; 'sweep models' lists them.")],
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="knob=value; may be repeated. Others keep the paper's.")] = None,
+    image_px: Annotated[int, typer.Option(min=1, help="Side of the images.")] = 32,
+    hole_px: Annotated[int, typer.Option(min=1, help="Side of the holes.")] = 8,
+    mask: Annotated[str | None, typer.Option(help="Kind of the holes; default: the first one that the model fills.")] = None,
+) -> None:
+    """Show a model's layers: filter, stride, padding, output and parameters of each."""
+    from sweeper.cli.layers import print_layers
+    from sweeper.cli.rooms import installed_rooms
+
+    print_layers(out, installed_rooms(), model, overrides or [], image_px=image_px, hole_px=hole_px, mask=mask)
+
+
+@app.command()
 def ui(
     home: HomeOption = Path(),
     store: StoreOption = DEFAULT_STORE,

@@ -3,6 +3,7 @@
 The functions here run on workers too, where Ray finds them by name.
 """
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,8 @@ from search_spaces import SPACES
 from sweeper.rooms import DataFacts, Rooms, SessionRequest
 from trainables import METRICS, MODELS, ConfigError, ImageSource, InpaintingError, Mask, Session
 from trainables.data import MASK_KINDS, READERS, SPLITS, batches, open_images
-from trainables.model import build_config
+from trainables.layers import layer_table
+from trainables.model import InpaintingModel, build_config
 from trainables.pictures import picture_grid
 from trainables.registry import load_model
 from trainables.ring_mean import ring_mean_fill
@@ -47,18 +49,47 @@ def check(model: str, knobs: Mapping[str, Any], data: Mapping[str, Any], mask: M
         ConfigError: a configuration that the model refuses, a user's own model that cannot be built at all, or a batch that no
             training split of the asked-for size fills.
     """
-    kind = load_model(model)
     source = ImageSource(**data)
     source.check()
+    built = _built(model, knobs, source.image_px, mask)
+    if source.train is not None and built.batch_images > source.train:
+        raise ConfigError(f"batch_images must be at most data.train = {source.train}, but got {built.batch_images}; use a smaller batch")
+
+
+def layers(model: str, knobs: Mapping[str, Any], data: Mapping[str, Any], mask: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The layer table of a model, read without memory for its weights; of `data` the images' side is all that counts.
+
+    Raises:
+        ConfigError: a configuration that the model refuses, or a user's own model whose networks cannot be called so.
+    """
+    built = _built(model, knobs, data["image_px"], mask)
+    try:
+        return [dataclasses.asdict(row) for row in layer_table(built)]
+    except InpaintingError:
+        raise
+    except Exception as error:  # a user's own network may raise anything
+        raise ConfigError(
+            f"the networks of model {model!r} must take what its network_inputs() gives, on the meta device, but raised "
+            f"{type(error).__name__} ({error}); override network_inputs"
+        ) from error
+
+
+def first_mask(model: str) -> str:
+    """The first kind of hole that a model fills."""
+    fills = load_model(model).masks
+    return next((kind for kind in MASK_KINDS if kind in fills), MASK_KINDS[0])
+
+
+def _built(model: str, knobs: Mapping[str, Any], image_px: int, mask: Mapping[str, Any]) -> InpaintingModel:
+    """A model without memory for its weights; whatever a user's own one raises is told as a ConfigError."""
+    kind = load_model(model)
     try:
         with torch.device("meta"):
-            built = kind(build_config(kind, knobs), source.image_px, Mask(**mask))
+            return kind(build_config(kind, knobs), image_px, Mask(**mask))
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         if isinstance(error, InpaintingError):
             raise
         raise ConfigError(f"model {model!r} must build with {dict(knobs)}, but raised {type(error).__name__} ({error}); mend it") from error
-    if source.train is not None and built.batch_images > source.train:
-        raise ConfigError(f"batch_images must be at most data.train = {source.train}, but got {built.batch_images}; use a smaller batch")
 
 
 def prepare(data: Mapping[str, Any], mask: Mapping[str, Any]) -> DataFacts:
@@ -96,7 +127,9 @@ def seconds_an_image(request: SessionRequest) -> tuple[float, int]:
     model, batch = session.model, session.model.batch_images
 
     def train(count: int) -> None:
-        stream = batches(session.images.train, model.mask, batch_images=batch, start_image=0, count=count, seed=0, device=session.device)
+        stream = batches(
+            session.images.train, model.training_mask, batch_images=batch, start_image=0, count=count, seed=0, device=session.device
+        )
         model.train_unit(stream)
 
     train(batch)
@@ -116,6 +149,7 @@ def installed_rooms() -> Rooms:
         open_session=open_session,
         check=check,
         prepare=prepare,
+        layers=layers,
         picture=picture,
         user_errors=(InpaintingError,),
     )

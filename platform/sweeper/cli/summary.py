@@ -44,17 +44,20 @@ def print_summary(out: Console, store: Store, name: str, home: Path) -> None:
 
 
 def _print_test(out: Console, trials: pd.DataFrame, metric: str, baseline: object) -> None:
-    """The best configuration's result on the test split, mean and spread over seeds."""
+    """The result on the test split, mean and spread over seeds: of the best configuration, or of every one that was trained again."""
     column = f"metric.test_{metric}"
     if column not in trials:
         return
-    values = trials[trials["role"] == "final"][column].dropna()
-    if len(values):
+    finals = trials[(trials["role"] == "final") & trials[column].notna()]
+    searched = [f"param.{knob}" for knob in searched_knobs(trials)]
+    groups = finals.groupby(searched, sort=False, dropna=False) if searched else [((), finals)]
+    plain = baseline.get(f"ring_mean_test_{metric}", float("nan")) if isinstance(baseline, dict) else float("nan")
+    for settings, group in groups if len(finals) else []:
+        values = group[column]
         spread = f" +- {values.std():.2g}" if len(values) > 1 else ""
-        plain = baseline.get(f"ring_mean_test_{metric}", float("nan")) if isinstance(baseline, dict) else float("nan")
-        out.print(
-            f"test split, measured once: {metric} {values.mean():.4g}{spread} over {len(values)} seed(s); the ring's mean: {plain:.4g}"
-        )
+        which = " of " + ", ".join(map(shorten, settings)) if len(values) < len(finals) else ""
+        measured = f"{metric} {values.mean():.4g}{spread} over {len(values)} seed(s)"
+        out.print(f"test split{which}, measured once: {measured}; the ring's mean: {plain:.4g}")
 
 
 def _print_paths(out: Console, store: Store, name: str, home: Path) -> None:

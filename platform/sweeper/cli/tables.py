@@ -1,7 +1,8 @@
 """What the commands print: leaderboards, lists of sweeps, models and knobs."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from rich.table import Table
@@ -96,4 +97,19 @@ def knob_table(model: str, space: Mapping[str, Knob]) -> Table:
     table = Table("knob", "range", "paper", "unit", "source", "why", title=f"knobs of {model}", title_justify="left")
     for name, knob in space.items():
         table.add_row(name, knob.allowed, str(knob.paper), knob.unit, knob.source, knob.reason)
+    return table
+
+
+def network_table(network: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A network's layers in the order in which they run, with the sum of their weights; rows as `Rooms.layers` gives them."""
+    table = Table(title=network, title_justify="left", show_footer=True)
+    headings = ("layer", "kind", "followed by", "filter", "stride", "padding", "output", "parameters")
+    footers = {"layer": "total", "parameters": f"{sum(row['parameters'] for row in rows):,}"}
+    for heading in headings:
+        table.add_column(heading, footers.get(heading, ""), justify="right" if heading in ("stride", "parameters") else "left")
+    for row in rows:
+        stride = "" if row["stride"] is None else str(row["stride"])
+        output = "x".join(map(str, row["output"]))
+        follows = ", ".join(row["follows"])
+        table.add_row(row["name"], row["kind"], follows, row["filter"], stride, row["padding"], output, f"{row['parameters']:,}")
     return table

@@ -10,7 +10,7 @@ from trainables.data import Augmentation
 from trainables.errors import ConfigError
 
 LUMA = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
-EVERYTHING = Augmentation(hue=0.5, saturation=1.0, contrast=1.0, blur_px=2.0, mirror=True)
+EVERYTHING = Augmentation(hue=0.5, saturation=1.0, contrast=1.0, blur_px=2.0, mirror=True, crop_px=3)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -38,6 +38,44 @@ def test_mirror_flips_about_half_and_changes_nothing_else() -> None:
     kept = (varied == image).flatten(1).all(1)
     assert bool((flipped ^ kept).all())
     assert 160 <= int(flipped.sum()) <= 240  # four standard deviations of 400 fair draws
+
+
+def test_each_crop_is_a_window_of_the_mirror_padded_image() -> None:
+    image = random_images(60, px=8)
+    before = image.clone()
+    varied = Augmentation(crop_px=2).apply(image, seeded())
+    assert torch.equal(image, before)
+    padded = np.pad(image.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="reflect")
+    found = []
+    for index in range(60):
+        windows = [(row, column) for row in range(5) for column in range(5)]
+        found += [
+            (row, column)
+            for row, column in windows
+            if np.array_equal(padded[index, :, row : row + 8, column : column + 8], varied[index].numpy())
+        ]
+    assert len(found) == 60  # one window an image
+    assert {row for row, _ in found} == {column for _, column in found} == {0, 1, 2, 3, 4}  # up to 2 px either way along both axes
+
+
+def test_the_greatest_crop_reaches_the_far_edge_of_an_oblong_image() -> None:
+    image = torch.rand(200, 1, 3, 5, generator=seeded(1)).expand(-1, 3, -1, -1)
+    varied = Augmentation(crop_px=2).apply(image, seeded())
+    padded = np.pad(image.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="reflect")
+    corner = [np.array_equal(padded[index, :, 4:, 4:], varied[index].numpy()) for index in range(200)]
+    assert 1 <= sum(corner) <= 24  # 8 expected of 25 windows, within more than four standard deviations
+
+
+@pytest.mark.parametrize("crop_px", [-1, 0.5])
+def test_a_crop_that_is_no_number_of_pixels_is_refused(crop_px: float) -> None:
+    with pytest.raises(ConfigError, match=f"augmentation crop_px must be a whole number from 0, but got {crop_px}"):
+        Augmentation(crop_px=crop_px)  # type: ignore[arg-type]
+
+
+def test_a_crop_as_large_as_the_image_is_refused() -> None:
+    Augmentation(crop_px=7).apply(random_images(1, px=8), seeded())
+    with pytest.raises(ConfigError, match="crop_px must be less than the images' 8 px, but got 8"):
+        Augmentation(crop_px=8).apply(random_images(1, px=8), seeded())
 
 
 def test_hue_rotation_keeps_luma_and_turns_colours() -> None:

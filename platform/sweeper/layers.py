@@ -1,0 +1,48 @@
+"""The layer table that the run of every trial carries, read once a configuration."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sweeper.rooms import Rooms
+
+FILE = "layers.json"
+
+
+class LayerTables:
+    """The layer tables of a sweep's configurations as JSON; a model that gives none costs its runs the file and one note."""
+
+    def __init__(self, rooms: Rooms, model: str, data: Mapping[str, Any], mask: Mapping[str, Any], note: Callable[[str], None]) -> None:
+        """Reads nothing yet.
+
+        Args:
+            rooms: read the tables.
+            model: registered name or "module:Class".
+            data: fields of an image source.
+            mask: fields of a mask.
+            note: tells the user.
+        """
+        self._rooms = rooms
+        self._fixed = (data, mask)
+        self._model = model
+        self._note = note
+        self._by_knobs: dict[str, str | None] = {}
+        self._texts: dict[str, str] = {}
+        self._told: set[str] = set()
+
+    def text(self, knobs: Mapping[str, Any]) -> str | None:
+        """The table of a configuration; None where the model gives none, which is told once for each reason."""
+        key = json.dumps(dict(knobs), sort_keys=True)
+        if key not in self._by_knobs:
+            self._by_knobs[key] = self._read(knobs)
+        return self._by_knobs[key]
+
+    def _read(self, knobs: Mapping[str, Any]) -> str | None:
+        try:
+            text = json.dumps(self._rooms.layers(self._model, knobs, *self._fixed), indent=1) + "\n"
+        except self._rooms.user_errors as error:
+            if str(error) not in self._told:
+                self._told.add(str(error))
+                self._note(f"no {FILE} with these runs: {error}")
+            return None
+        return self._texts.setdefault(text, text)  # configurations with equal tables share one text
