@@ -20,8 +20,11 @@ import typer
 from reports.errors import ReportError
 from reports.figures import draw
 from reports.index_page import index_page
+from reports.layers import check_names, read_layer_tables
+from reports.layers_built import Comparison, compare
+from reports.layers_page import layers_csv, layers_page
 from reports.lineage import Lineage, to_csv
-from reports.selection import Cell, Sweep, fill, read_sweeps
+from reports.selection import Cell, Sweep, fill, ranking, read_sweeps
 from reports.sweep_page import sweep_page
 from reports.table import NAME, Table, read_tables
 from reports.table_page import table_page
@@ -36,10 +39,18 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @dataclass(frozen=True)
 class Built:
-    """A report that was written: its folder, measured and all cells of each table by name, and the number of sweeps."""
+    """A report that was written.
+
+    Attributes:
+        folder: where it is.
+        measured: measured and all cells of each table, by name.
+        layers: how much of each layer table agrees, in words, by name.
+        sweeps: how many there are.
+    """
 
     folder: Path
     measured: dict[str, tuple[int, int]]
+    layers: dict[str, str]
     sweeps: int
 
 
@@ -56,19 +67,32 @@ def build(home: Home, out: Path | None = None, only: Sequence[str] = (), tables:
         ReportError: a table file that cannot be used, or a folder that holds something else than a report.
         TrackingError: no store, or one that does not answer.
     """
-    chosen = read_tables(tables, only)
+    every, layered = read_tables(tables), read_layer_tables(tables)
+    names = {table.name for table in every}
+    check_names(layered, names)
+    _check_only(only, names | {table.name for table in layered})
+    chosen = [table for table in every if not only or table.name in only]
     place = (home.root / "report" if out is None else out).resolve()
     _check_place(place)
     store = Store(home.store_uri, create=False)
     sweeps = read_sweeps(store)
     with _draft(place) as folder:
-        filled = {table.name: (table, fill(table, sweeps)) for table in chosen}
+        filled = {table.name: ranking(table, fill(table, sweeps)) for table in chosen}
+        compared = {table.name: compare(table, sweeps, store) for table in layered if not only or table.name in only}
         stems = _write_sweeps(folder / "sweeps", store, sweeps)
         _write_tables(folder / "tables", filled, sweeps)
-        (folder / "index.md").write_text(index_page(filled, sweeps, stems), encoding="utf-8")
-        (folder / MARK).write_text(json.dumps({"tables": list(filled), "sweeps": stems}, indent=2) + "\n", encoding="utf-8")
+        _write_layers(folder / "tables", compared)
+        (folder / "index.md").write_text(index_page(filled, compared, sweeps, stems), encoding="utf-8")
+        (folder / MARK).write_text(json.dumps({"tables": [*filled, *compared], "sweeps": stems}, indent=2) + "\n", encoding="utf-8")
     measured = {name: (sum(cell.value is not None for cell in cells), len(cells)) for name, (_, cells) in filled.items()}
-    return Built(place, measured, len(sweeps))
+    return Built(place, measured, {name: comparison.words for name, comparison in compared.items()}, len(sweeps))
+
+
+def _check_only(only: Sequence[str], names: set[str]) -> None:
+    """Raises ReportError for names that are no table's."""
+    unknown = [name for name in only if name not in names]
+    if unknown:
+        raise ReportError(f"--only must name one of {', '.join(sorted(names))}, but got {', '.join(unknown)}; name one of these")
 
 
 def _write_tables(folder: Path, filled: dict[str, tuple[Table, list[Cell]]], sweeps: list[Sweep]) -> None:
@@ -78,6 +102,12 @@ def _write_tables(folder: Path, filled: dict[str, tuple[Table, list[Cell]]], swe
         (folder / f"{name}.md").write_text(table_page(table, cells, lineage), encoding="utf-8")
         (folder / f"{name}.csv").write_text(to_csv(table, cells, lineage), encoding="utf-8")
         draw(table, cells, folder)
+
+
+def _write_layers(folder: Path, compared: dict[str, Comparison]) -> None:
+    for name, comparison in compared.items():
+        (folder / f"{name}.md").write_text(layers_page(comparison), encoding="utf-8")
+        (folder / f"{name}.csv").write_text(layers_csv(comparison), encoding="utf-8")
 
 
 def _write_sweeps(folder: Path, store: Store, sweeps: list[Sweep]) -> list[str]:
@@ -153,6 +183,8 @@ def command(
     built = build(Home(home, store), out, only or [], tables)
     for name, (measured, cells) in built.measured.items():
         typer.echo(f"{name}: {measured} of {cells} cells measured")
+    for name, words in built.layers.items():
+        typer.echo(f"{name}: {words}")
     typer.echo(f"{built.sweeps} sweep{'' if built.sweeps == 1 else 's'}")
     typer.echo(f"report: {built.folder / 'index.md'}")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from reports.layers_built import Comparison
 from reports.markdown import markdown_table
 from reports.selection import Cell, Sweep
 from reports.sweep_page import OVERVIEW, overview_row, terms
@@ -17,11 +18,14 @@ HOW_TO_READ = """\
 """
 
 
-def index_page(filled: Mapping[str, tuple[Table, Sequence[Cell]]], sweeps: Sequence[Sweep], stems: Sequence[str]) -> str:
+def index_page(
+    filled: Mapping[str, tuple[Table, Sequence[Cell]]], layers: Mapping[str, Comparison], sweeps: Sequence[Sweep], stems: Sequence[str]
+) -> str:
     """The page in Markdown.
 
     Args:
         filled: each table with its cells, by name.
+        layers: each layer table with what was built, by name.
         sweeps: the newest first.
         stems: file name of each sweep's page, without ending.
     """
@@ -36,12 +40,25 @@ def index_page(filled: Mapping[str, tuple[Table, Sequence[Cell]]], sweeps: Seque
         HOW_TO_READ,
         "## Tables\n",
         markdown_table(["table", "shows", "measured", "files"], rows),
+        "## Layer tables\n" if layers else "",
+        _layers(layers) if layers else "",
         "## Sweeps in this store\n",
         _sweeps(sweeps, stems),
         "## Glossary\n",
         terms(),
     ]
-    return "\n".join(parts)
+    return "\n".join(part for part in parts if part)
+
+
+def _layers(layers: Mapping[str, Comparison]) -> str:
+    rows = []
+    for name, comparison in layers.items():
+        table = comparison.table
+        title = f"[{table.document}, {table.label}](tables/{name}.md)"
+        sweep = "" if comparison.sweep is None else comparison.sweep.row.name
+        rows.append([title, table.caption, table.model, comparison.words, sweep, f"[CSV](tables/{name}.csv)"])
+    note = "The source's networks layer by layer, beside those of the runs in the store.\n\n"
+    return note + markdown_table(["table", "shows", "model", "rows", "sweep", "files"], rows)
 
 
 def _sweeps(sweeps: Sequence[Sweep], stems: Sequence[str]) -> str:

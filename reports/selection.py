@@ -19,7 +19,7 @@ import json
 import math
 import statistics
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,6 +155,25 @@ def fill(table: Table, sweeps: list[Sweep]) -> list[Cell]:
     return [_cell(table, row, column, sweeps) for row in table.rows for column in table.columns]
 
 
+def ranking(table: Table, cells: Sequence[Cell]) -> tuple[Table, list[Cell]]:
+    """The table and its cells with the rows in the order of their measured values in the column `ranked_by`, the best first.
+
+    Rows that are not measured there come last, in the file's order. A table that is not ranked stays as it is.
+    """
+    if not table.ranked_by:
+        return table, list(cells)
+    values = {cell.row.title: cell.value for cell in cells if cell.column.key == table.ranked_by}
+    metric = next(column.metric for column in table.columns if column.key == table.ranked_by)
+
+    def badness(row: Row) -> float:
+        value = values[row.title]
+        return math.inf if value is None else {"min": value, "max": -value, "one": abs(value - 1)}[glossary()[metric].mode]
+
+    rows = tuple(sorted(table.rows, key=badness))
+    places = {row.title: place for place, row in enumerate(rows)}
+    return table.model_copy(update={"rows": rows}), sorted(cells, key=lambda cell: places[cell.row.title])
+
+
 def same(text: str | None, value: Value) -> bool:
     """Whether a stored text says a value: "0.50" says 0.5, "True" says True and not 1."""
     if text is None or isinstance(value, bool | str):
@@ -177,7 +196,7 @@ def _cell(table: Table, row: Row, column: Column, sweeps: list[Sweep]) -> Cell:
 
 def _choose(where: Where, metric: str, choose: str, sweeps: list[Sweep]) -> tuple[Run, ...]:
     """The runs of one cell; see the module's docstring."""
-    found = [(sweep, runs) for sweep in sweeps if _meets(sweep, where) and (runs := _candidates(sweep, where))]
+    found = [(sweep, runs) for sweep in sweeps if meets(sweep, where) and (runs := _candidates(sweep, where))]
     finished = [entry for entry in found if entry[0].tag("sweep.state") == FINISHED]
     if not found:
         return ()
@@ -192,14 +211,15 @@ def _candidates(sweep: Sweep, where: Where) -> list[Run]:
     if where.runs == "baseline":
         return [sweep.baseline]
     if where.runs == "every":
-        ended = [run for run in sweep.trials if run.kind == "search" and run.state in ENDED and _has_knobs(run, where)]
+        ended = [run for run in sweep.trials if run.kind == "search" and run.state in ENDED and has_knobs(run, where)]
         return [dataclasses.replace(run, kind="every") for run in ended]
     if where.runs == "final":
-        return [run for run in sweep.finals if _has_knobs(run, where)]
-    return [run for run in sweep.ranked() if run.state == COMPLETE and _has_knobs(run, where)][:1]
+        return [run for run in sweep.finals if has_knobs(run, where)]
+    return [run for run in sweep.ranked() if run.state == COMPLETE and has_knobs(run, where)][:1]
 
 
-def _has_knobs(run: Run, where: Where) -> bool:
+def has_knobs(run: Run, where: Where) -> bool:
+    """Whether a run has the values of the conditions' knobs."""
     return all(same(run.knobs.get(knob), value) for knob, value in where.knobs.items())
 
 
@@ -217,7 +237,7 @@ def _by_validation(metric: str) -> Callable[[tuple[Sweep, list[Run]]], float]:
     return badness
 
 
-def _meets(sweep: Sweep, where: Where) -> bool:
+def meets(sweep: Sweep, where: Where) -> bool:
     """Whether a sweep meets the conditions that are not about single runs."""
     tags: dict[str, Value | None] = {
         "sweep.spec": where.spec,

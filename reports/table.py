@@ -14,6 +14,7 @@
     rows: [{title: 256, where: {knobs: {bottleneck: 256}}, published: {validation: 7.96}}]
     also: [mse_hole]                                         # further metrics of the same runs
     figure: {kind: curves, x_scale: log2}                    # or bars
+    ranked_by: test                                          # a column: its best measured value comes first, what is not measured last
     notes: [what a reader must know]
 
 The conditions of table, row and column are joined; `reports.selection` says which runs they pick. A cell without a published value is "not
@@ -24,7 +25,7 @@ import re
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -33,14 +34,18 @@ from reports.errors import ReportError
 from reports.glossary import glossary, training_metrics
 from search_spaces import SPACES, Value
 
+Kind = TypeVar("Kind", bound="Part")
+
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A mapping of a table file; a key that it does not know is an error."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Where(_Part):
+class Where(Part):
     """Conditions on the runs that may fill a cell; what is left out does not matter.
 
     Attributes:
@@ -51,7 +56,7 @@ class Where(_Part):
         model: a registered model.
         data: the image set.
         image_px: side of the images in pixels.
-        mask: as a sweep records it, "centre 8 px".
+        mask: as a sweep records it, "centre 8 px" or "irregular 0.01 to 0.6".
         train_images: size of the training split; keeps quick looks at part of a set out of the table.
         validation_images: likewise.
         test_images: likewise.
@@ -81,7 +86,7 @@ class Where(_Part):
         return ", ".join(plain + [f"{knob} = {value}" for knob, value in self.knobs.items()])
 
 
-class Column(_Part):
+class Column(Part):
     """A column: its metric's name as in the glossary, its heading, and conditions of its own."""
 
     key: str = Field(pattern=NAME)
@@ -90,7 +95,7 @@ class Column(_Part):
     where: Where = Where()
 
 
-class Row(_Part):
+class Row(Part):
     """A row.
 
     Attributes:
@@ -108,14 +113,14 @@ class Row(_Part):
     unfilled: str = ""
 
 
-class FigureStyle(_Part):
+class FigureStyle(Part):
     """How the table is drawn: curves over the rows' numbers, or one bar a cell."""
 
     kind: Literal["curves", "bars"] = "bars"
     x_scale: Literal["linear", "log2"] = "linear"
 
 
-class Table(_Part):
+class Table(Part):
     """A published table; see the module's docstring."""
 
     document: str = Field(pattern=NAME)
@@ -134,6 +139,7 @@ class Table(_Part):
     also: tuple[str, ...] = ()
     decimals: int = Field(2, ge=0, le=6)
     figure: FigureStyle = FigureStyle()
+    ranked_by: str = ""
     notes: tuple[str, ...] = ()
 
     @field_validator("number", mode="before")
@@ -160,18 +166,17 @@ class Table(_Part):
         return self.where.joined(row.where).joined(column.where)
 
 
-def read_tables(folder: Path | None = None, only: Sequence[str] = ()) -> list[Table]:
+def read_tables(folder: Path | None = None) -> list[Table]:
     """Reads and judges table files.
 
     Args:
         folder: of `*.yaml` files; None = those that come with the package.
-        only: names of the tables to keep; none = all.
 
     Returns:
         The tables by name.
 
     Raises:
-        ReportError: no such folder or table; every problem of every file in one message, each with file and key.
+        ReportError: no such folder; every problem of every file in one message, each with file and key.
     """
     if folder is not None and not folder.is_dir():
         raise ReportError(f"the tables must lie in a folder, but {folder} is none; name one with --tables, or leave it out")
@@ -187,17 +192,29 @@ def read_tables(folder: Path | None = None, only: Sequence[str] = ()) -> list[Ta
             problems.append(f"{file}, number: must be another one, since {table.name} stands in a second file too")
         elif table is not None:
             tables[table.name] = table
+    refuse(problems)
+    return [tables[name] for name in sorted(tables)]
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raises ReportError with all problems of table files, where there are any."""
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise ReportError(f"the table files have {count}; nothing was written\n" + "\n".join(f"  - {problem}" for problem in problems))
-    unknown = [name for name in only if name not in tables]
-    if unknown:
-        raise ReportError(f"--only must name one of {', '.join(sorted(tables))}, but got {', '.join(unknown)}; name one of these")
-    return [tables[name] for name in sorted(tables) if not only or name in only]
 
 
 def _read_table(file: str, content: bytes, problems: list[str]) -> Table | None:
     """One file's table; adds to `problems` what is wrong with it."""
+    table = parsed(Table, file, content, problems)
+    if table is None:
+        return None
+    found = [f"{file}, {finding}" for finding in _problems_of(table)]
+    problems += found
+    return None if found else table
+
+
+def parsed(kind: type[Kind], file: str, content: bytes, problems: list[str]) -> Kind | None:
+    """A file's fields with their types checked; adds to `problems` what is wrong with them."""
     try:
         fields = yaml.safe_load(content.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -212,13 +229,10 @@ def _read_table(file: str, content: bytes, problems: list[str]) -> Table | None:
         problems.append(f"{file}: must be a mapping of fields, but holds {type(fields).__name__}; start it with 'document:'")
         return None
     try:
-        table = Table.model_validate(fields)
+        return kind.model_validate(fields)
     except ValidationError as error:
         problems += [f"{file}, {finding}" for finding in _in_words(error)]
         return None
-    found = [f"{file}, {finding}" for finding in _problems_of(table)]
-    problems += found
-    return None if found else table
 
 
 def _in_words(error: ValidationError) -> list[str]:
@@ -239,6 +253,10 @@ def _problems_of(table: Table) -> Iterator[str]:
     keys = [column.key for column in table.columns]
     if len(set(keys)) < len(keys):
         yield f"columns: keys must differ, but got {', '.join(keys)}"
+    if table.ranked_by and table.ranked_by not in keys:
+        yield f"ranked_by: must be one of {', '.join(keys)}, but got {table.ranked_by!r}"
+    if table.ranked_by and table.figure.kind == "curves":
+        yield "ranked_by: must be left out of a table drawn as curves, whose rows are places on the x axis"
     titles = [str(row.title) for row in table.rows]
     if len(set(titles)) < len(titles):
         yield f"rows: titles must differ, but got {', '.join(titles)}"

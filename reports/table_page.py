@@ -38,14 +38,18 @@ def table_page(table: Table, cells: Sequence[Cell], lineage: Lineage) -> str:
 
 
 def _cells(table: Table, cells: Sequence[Cell], lineage: Lineage) -> str:
-    """Published, measured and difference of every cell, one row a row."""
-    headings = [table.rows_title]
+    """Published, measured and difference of every cell, one row a row; measured alone where the source gives nothing in the column."""
+    given = {column.key: any(column.key in row.published for row in table.rows) for column in table.columns}
+    headings = ["rank"] if table.ranked_by else []
+    headings.append(table.rows_title)
     for column in table.columns:
-        headings += [f"{column.title}: published", "measured", "difference"]
+        headings += [f"{column.title}: published", "measured", "difference"] if given[column.key] else [column.title]
     by_place = {(cell.row.title, cell.column.key): cell for cell in cells}
     rows = []
-    for row in table.rows:
+    for place, row in enumerate(table.rows, start=1):
         entries = [str(row.title)]
+        if table.ranked_by:
+            entries.insert(0, str(place) if by_place[row.title, table.ranked_by].value is not None else "")
         for column in table.columns:
             cell = by_place[row.title, column.key]
             measured = number(cell.value, table.decimals)
@@ -54,7 +58,7 @@ def _cells(table: Table, cells: Sequence[Cell], lineage: Lineage) -> str:
             if cell.runs:
                 measured += f" ({lineage.numbers(cell)})"
             difference = "" if cell.difference is None else f"{cell.difference:+.{table.decimals}f}"
-            entries += [number(cell.published, table.decimals, NOT_GIVEN), measured, difference]
+            entries += [number(cell.published, table.decimals, NOT_GIVEN), measured, difference] if given[column.key] else [measured]
         rows.append(entries)
     return markdown_table(headings, rows)
 

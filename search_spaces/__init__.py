@@ -4,6 +4,7 @@ from search_spaces import (
     classical_fill,
     cnn_autoencoder,
     completion_gan,
+    context_encoder,
     cvae,
     dcgan,
     diagonal_bilstm,
@@ -11,6 +12,7 @@ from search_spaces import (
     flat_row_lstm,
     image_autoencoder,
     patch_autoencoder,
+    pconv_unet,
     pixel_cnn,
     row_lstm,
     wgan,
@@ -31,6 +33,8 @@ SPACES: dict[str, Space] = {
     "cvae": cvae.SPACE,
     "completion_gan": completion_gan.SPACE,
     "classical_fill": classical_fill.SPACE,
+    "context_encoder": context_encoder.SPACE,
+    "pconv_unet": pconv_unet.SPACE,
 }
 
 __all__ = ["SPACES", "Choice", "Interval", "Knob", "Space", "Value"]

@@ -65,7 +65,7 @@ Fill = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def _filled(fill: Fill, image: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """One image, (H, W, 3) float32, its hole (H, W) bool zeroed before the method sees it."""
+    """One image, (H, W, 3) float32, its hole (H, W) bool zeroed first, since OpenCV's Telea reads a hole near the image's edge."""
     if hole.all():
         return np.full_like(image, UNKNOWN_COLOUR)
     if not hole.any():

@@ -19,6 +19,8 @@ MODELS: dict[str, str] = {
     "cvae": "trainables.cvae:Cvae",
     "completion_gan": "trainables.completion_gan:CompletionGan",
     "classical_fill": "trainables.classical_fill:ClassicalFill",
+    "context_encoder": "trainables.context_encoder:ContextEncoder",
+    "pconv_unet": "trainables.pconv_unet:PconvUnet",
 }
 
 

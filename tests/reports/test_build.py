@@ -9,6 +9,7 @@ from PIL import Image
 import reports.build
 from reports.build import build
 from reports.errors import ReportError
+from reports.layers import read_layer_tables
 from reports.table import read_tables
 from sweeper.home import Home
 from tests.reports.conftest import Filler
@@ -85,6 +86,7 @@ def test_two_builds_give_the_same_bytes(filler: Filler, home: Path) -> None:
         "index.md",
         "report.json",
         *(f"tables/{table.name}.{ending}" for table in read_tables() for ending in ("md", "csv", "png", "svg")),
+        *(f"tables/{table.name}.{ending}" for table in read_layer_tables() for ending in ("md", "csv")),
         "sweeps/small.md",
         "sweeps/small.png",
     }

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from reports.selection import Cell, fill, read_sweeps, same
+from reports.selection import Cell, fill, ranking, read_sweeps, same
 from reports.table import Table
 from tests.reports.conftest import Filler
 
@@ -172,3 +172,22 @@ def test_a_number_that_is_not_finite_is_not_measured(filler: Filler) -> None:
 )
 def test_stored_text_and_value(text: str | None, value: Any, expected: bool) -> None:
     assert same(text, value) is expected
+
+
+@pytest.mark.parametrize(("metric", "order"), [("l2_hole", ["low", "high", "none"]), ("psnr_hole", ["high", "low", "none"])])
+def test_a_ranked_table_begins_with_the_best_row_and_ends_with_those_that_are_not_measured(
+    filler: Filler, metric: str, order: list[str]
+) -> None:
+    parent = filler.sweep("a")
+    for place, (dropout, value) in enumerate([(0.1, 9.0), (0.2, 2.0)]):
+        filler.trial(
+            "a", parent, f"search-{place:04d}", {f"best_{metric}": value, "best_l2_hole": value}, knobs=KNOBS | {"dropout": dropout}
+        )
+    filler.done()
+    rows = [{"title": title, "where": {"knobs": {"dropout": dropout}}} for title, dropout in (("none", 0.5), ("high", 0.1), ("low", 0.2))]
+    unranked = table(rows=rows, columns=[{"key": "value", "title": "", "metric": metric}])
+    ranked = unranked.model_copy(update={"ranked_by": "value"})
+    cells = fill(ranked, read_sweeps(filler.store))
+    ordered, ordered_cells = ranking(ranked, cells)
+    assert [row.title for row in ordered.rows] == [cell.row.title for cell in ordered_cells] == order
+    assert ranking(unranked, cells) == (unranked, cells)

@@ -42,7 +42,7 @@ def complaint(folder: Path) -> str:
 
 
 def test_the_shipped_tables_hold_what_the_source_prints() -> None:
-    first, second = read_tables(only=["beyond_cnns_1", "beyond_cnns_2"])
+    first, second = (table for table in read_tables() if table.name in ("beyond_cnns_1", "beyond_cnns_2"))
     assert (first.name, second.name) == ("beyond_cnns_1", "beyond_cnns_2")
     assert [(row.title, row.published) for row in first.rows] == [
         (256, {"training": 7.02, "validation": 7.96}),
@@ -52,12 +52,6 @@ def test_the_shipped_tables_hold_what_the_source_prints() -> None:
     ]
     published = {row.title: row.published["test"] for row in second.rows if row.published}
     assert published == {"Pixel CNN": 6.98, "Flattened Row LSTM": 7.63}
-
-
-def test_only_keeps_the_tables_that_are_named() -> None:
-    assert [table.name for table in read_tables(only=["beyond_cnns_2"])] == ["beyond_cnns_2"]
-    with pytest.raises(ReportError, match=r"--only must name one of beyond_cnns_1, beyond_cnns_2, .*, but got beyond_cnns_9"):
-        read_tables(only=["beyond_cnns_9"])
 
 
 def test_a_good_table_is_read_with_its_defaults(tmp_path: Path) -> None:

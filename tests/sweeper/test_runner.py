@@ -293,6 +293,31 @@ def test_the_best_is_trained_again_under_fresh_seeds_and_tested_once(searched: D
     assert again.evaluate("test")["l2_hole"] == pytest.approx(tested_value, rel=1e-3)
 
 
+def test_a_grid_of_which_every_point_is_wanted_on_the_test_split(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
+    rates = [1e-4, 1e-2]
+    done = sweep(
+        tiny_spec(
+            "compared",
+            knobs={"learning_rate": rates},
+            search={"algorithm": "grid", "seed": SEED},
+            budget={"trials": 2, "epochs": 1},
+            seeds=2,
+            finals="every",
+            pictures=0,
+        )
+    )
+    search = {record.number: record.knobs for record in done.outcome.records if record.kind == "search"}
+    assert sorted(knobs["learning_rate"] for knobs in search.values()) == rates
+    finals = {record.trial: record for record in done.outcome.records if record.kind == "final"}
+    assert set(finals) == {f"final-{number:04d}-{index}" for number in search for index in range(2)}
+    for number, knobs in search.items():
+        pair = [finals[f"final-{number:04d}-{index}"] for index in range(2)]
+        assert [record.knobs for record in pair] == [knobs, knobs]
+        assert [record.seed for record in pair] == [SEED + 1, SEED + 2]
+        assert all("test_l2_hole" in record.results[1] for record in pair)
+    assert [event[1:] for event in done.events if event[0] == "stage"] == [("search", 2, 0), ("final", 4, 0)]
+
+
 def test_workers_are_used_again(searched: Done) -> None:
     workers = {metrics["pid"] for record in searched.outcome.records for metrics in record.results.values()}
     assert len(workers) <= 4  # two for the search, two for the final runs

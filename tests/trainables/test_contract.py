@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from search_spaces import SPACES
+from search_spaces import SPACES, Choice, Interval
 from trainables.data import ImageSource, Mask, to_tensor
 from trainables.metrics import METRICS
 from trainables.model import InpaintingModel, build_config
@@ -33,8 +33,16 @@ TINY: dict[str, dict[str, Any]] = {"cnn_autoencoder": _PATCH, "dcgan": _GAME, "w
     "cvae": {"base_filters": 4, "latent": 64, "batch_images": 8},
     "completion_gan": {"filters": 8, "batch_images": 8, "known_discriminator": True},
     "classical_fill": {"method": "ring_mean", "batch_images": 8},
+    "context_encoder": {"base_filters": 8, "discriminator_filters": 8, "latent": 32, "batch_images": 8},
+    "pconv_unet": {"base_filters": 8, "perceptual_features": "random", "batch_images": 4},
 }
 IMAGE_PX: dict[str, int] = {}  # where 32 px is not what the model takes
+# Where a knob's values ask something of another one: the other knobs with which all of them are allowed, None where only the paper's is.
+BESIDE: dict[tuple[str, str], dict[str, Any] | None] = {
+    ("patch_autoencoder", "train_hole_px"): None,
+    ("pconv_unet", "perceptual_images"): {"batch_images": 8},
+    ("pconv_unet", "accumulation_steps"): {"batch_images": 8},
+}
 
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -89,6 +97,20 @@ def test_knobs_are_the_configs_fields_with_the_papers_values(name: str) -> None:
     for knob, described in SPACES[name].items():
         assert isinstance(fields[knob], bool) == isinstance(described.paper, bool), knob
         assert described.holds(fields[knob]), knob
+
+
+@every_model
+def test_every_value_of_every_knob_makes_a_config(name: str) -> None:
+    """All values of a choice and both ends of an interval, the other knobs at the paper's values."""
+    for knob, described in SPACES[name].items():
+        beside = BESIDE.get((name, knob), {})
+        if beside is None:
+            continue
+        values = described.values if isinstance(described, Choice) else (described.low, described.high)
+        for value in values:
+            value = int(value) if isinstance(described, Interval) and described.kind == "int" else value
+            assert described.holds(value), knob
+            assert getattr(build_config(load_model(name), beside | {knob: value}), knob) == value
 
 
 @every_model

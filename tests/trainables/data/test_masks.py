@@ -72,6 +72,20 @@ def test_rows_and_columns_of_random_squares_are_independent() -> None:
     assert stats.chi2_contingency(counts).pvalue > LEAST_PVALUE
 
 
+def test_squares_of_12_px_in_32_are_uniform_over_21_by_21_places() -> None:
+    """The holes of `thesis`; 50 draws a place, from one generator over many batches."""
+    rng, counts = np.random.default_rng(0), np.zeros((21, 21), int)
+    for _ in range(21):
+        holes = Mask("random_square", 12).sample(1_050, 32, rng)[:, 0].numpy() == 0
+        assert (holes.sum(axis=(1, 2)) == 144).all()
+        np.add.at(counts, corners(holes), 1)
+    assert counts.sum() == 50 * 441
+    assert stats.chisquare(counts.ravel()).pvalue > LEAST_PVALUE
+    assert stats.chisquare(counts.sum(axis=0)).pvalue > LEAST_PVALUE
+    assert stats.chisquare(counts.sum(axis=1)).pvalue > LEAST_PVALUE
+    assert stats.chi2_contingency(counts).pvalue > LEAST_PVALUE
+
+
 @pytest.mark.parametrize("hole_px", [1, 4, 9])
 def test_random_rectangles_are_whole_and_half_to_full_size(hole_px: int) -> None:
     sizes = set()

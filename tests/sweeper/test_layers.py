@@ -1,0 +1,46 @@
+"""The layer tables of a sweep's configurations: each is read once, and a model that gives none is told once."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sweeper.layers import LayerTables
+from sweeper.rooms import Rooms
+
+DATA = {"image_px": 32}
+MASK = {"kind": "centre", "hole_px": 8}
+
+
+def test_a_configuration_is_read_once_and_equal_tables_share_one_text(rooms: Rooms) -> None:
+    read = []
+
+    def counted(model: str, knobs: Mapping[str, Any], data: Mapping[str, Any], mask: Mapping[str, Any]) -> list[dict[str, Any]]:
+        read.append(dict(knobs))
+        return rooms.layers(model, knobs, data, mask)
+
+    notes: list[str] = []
+    tables = LayerTables(replace(rooms, layers=counted), "cnn_autoencoder", DATA, MASK, notes.append)
+    first = tables.text({"bottleneck": 256, "dropout": 0.0})
+    assert tables.text({"dropout": 0.0, "bottleneck": 256}) is first
+    assert tables.text({"bottleneck": 256, "dropout": 0.0, "learning_rate": 1e-4}) is first
+    assert tables.text({"bottleneck": 512, "dropout": 0.0}) != first
+    assert len(read) == 3
+    assert notes == []
+    assert first is not None
+    assert sum(row["parameters"] for row in json.loads(first) if row["kind"] == "Flatten") == 0
+
+
+def test_a_model_without_networks_has_an_empty_table(rooms: Rooms) -> None:
+    notes: list[str] = []
+    text = LayerTables(rooms, "classical_fill", DATA, MASK, notes.append).text({})
+    assert json.loads(text or "") == []
+    assert notes == []
+
+
+def test_why_there_is_no_table_is_told_once_for_each_reason(rooms: Rooms) -> None:
+    notes: list[str] = []
+    tables = LayerTables(rooms, "user_models:Paired", DATA, MASK, notes.append)
+    assert [tables.text({"bottleneck": bottleneck}) for bottleneck in (256, 512, 256)] == [None, None, None]
+    assert len(notes) == 1
+    assert notes[0].startswith("no layers.json with these runs: the networks of model 'user_models:Paired' must take what")
