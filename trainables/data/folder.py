@@ -1,7 +1,7 @@
 """`folder:PATH`, and the folders `faces`, `animals`, `scenes` of the data folder: any folder of images.
 
 Each image is resized so that its shorter side fits, and its centre cropped. By file name the last 200 images are the test split and
-the 200 before them the validation split; of a folder with fewer than 2,000 images each takes a tenth.
+the 200 before them the validation split; of a folder with fewer than 1,400 images each takes a tenth.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from trainables.errors import DataError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 GREATEST_SPLIT = 200
 LEAST_IMAGES = 10
+LARGE = 7  # times the held-out images: such a folder can spare them
 
 
 def read(path: Path, image_px: int) -> Images:
@@ -46,7 +47,7 @@ def read(path: Path, image_px: int) -> Images:
     if len(arrays) < LEAST_IMAGES:
         raise DataError(f"a folder must hold at least {LEAST_IMAGES} images to be split in three, but {path} has {len(arrays)}; add more")
     images = np.stack(arrays)
-    held_out = min(GREATEST_SPLIT, len(images) // 10)
+    held_out = GREATEST_SPLIT if len(images) >= LARGE * GREATEST_SPLIT else len(images) // 10
     train, validation, test = np.split(images, [len(images) - 2 * held_out, len(images) - held_out])
     return Images(train, validation, test, skipped=tuple(skipped))
 

@@ -20,7 +20,7 @@ from trainables.data.splits import SPLITS, Images
 from trainables.errors import ConfigError, DataError
 
 DEFAULT_DATA_DIR = Path("~/.cache/inpaint-sweeps")
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 
 
 @dataclass(frozen=True)
