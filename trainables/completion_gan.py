@@ -77,7 +77,7 @@ class CompletionGanConfig(ReconstructionConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_filter("filter_px", self.filter_px)
-        for name, least, greatest in (("alpha", 0, 1), ("discriminator_dropout", 0, 1), ("label_smoothing", 0, 0.5)):
+        for name, least, greatest in (("alpha", 0, 1), ("discriminator_dropout", 0, 0.9), ("label_smoothing", 0, 0.5)):
             if not least <= getattr(self, name) <= greatest:
                 raise ConfigError(f"{name} must lie in [{least}, {greatest}], but got {getattr(self, name)}; choose a value in that range")
         if not self.discriminator_learning_rate > 0:

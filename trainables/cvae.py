@@ -9,6 +9,7 @@ convolution with a sigmoid.
 Deviations: those of `trainables.reconstruction`, and
   - The document's formula (section 2.2.1) lacks the bracket that puts mean and variance under the sum, and adds up what is to be maximised;
     implemented is KL = -1/2 sum_j (1 + log sigma_j^2 - mean_j^2 - sigma_j^2), as in its reference [4].
+  - The log likelihood of a Gaussian of variance 1 would halve the squared error; `kl_weight` = 2 has the same minimum.
   - What the encoder sees is not said. The decoder gets z and the map alone, so the image around the hole can only come through the encoder:
     it sees the holed image and the map, in training as in filling.
   - "Mean squared error or cross-entropy" are both named for the decoder; the squared error is used, summed over the image as the KL term is

@@ -49,6 +49,8 @@ class PatchAutoencoderConfig(ReconstructionConfig):
                 raise ConfigError(f"{name} must be at least 1, but got {getattr(self, name)}; use 1 or more")
         if self.train_hole_px:
             raise ConfigError(f"train_hole_px must be 0, but got {self.train_hole_px}; the patch has the size of the measured hole")
+        if not self.hole_weight and not self.overlap_px:
+            raise ConfigError(f"hole_weight must be greater than 0 without an overlap, but got {self.hole_weight}; nothing would be learnt")
 
 
 class PatchNetwork(nn.Module):

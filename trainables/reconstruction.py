@@ -12,7 +12,7 @@ Deviations:
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ INPUT_CHANNELS = 4
 
 FirstStage = Literal["none", "ring_mean", "telea", "navier_stokes", "biharmonic"]
 Placement = Literal["as_measured", "centre", "random_square"]
-PLACEMENTS = ("as_measured", "centre", "random_square")
+PLACEMENTS: tuple[str, ...] = get_args(Placement)
 
 
 @dataclass(frozen=True)

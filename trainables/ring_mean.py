@@ -21,6 +21,6 @@ def ring_mean_fill(image: Tensor, known: Tensor) -> Tensor:
     touched = functional.max_pool2d(1 - known, 3, stride=1, padding=1)
     ring = touched * known  # (B, 1, H, W), 1 = known and next to the hole
     count = ring.sum((2, 3), keepdim=True)
-    mean = (image * ring).sum((2, 3), keepdim=True) / count.clamp(min=1)  # (B, 3, 1, 1)
+    mean = torch.where(ring > 0.5, image, 0.0).sum((2, 3), keepdim=True) / count.clamp(min=1)  # (B, 3, 1, 1)
     mean = torch.where(count > 0, mean, 0.5)
     return torch.where(known > 0.5, image, mean)

@@ -246,6 +246,7 @@ def test_holes_of_other_shapes_are_refused(kind: MaskKind) -> None:
     ("knobs", "message"),
     [
         ({"train_hole_px": 8}, "train_hole_px must be 0, but got 8; the patch has the size of the measured hole"),
+        ({"hole_weight": 0.0}, "hole_weight must be greater than 0 without an overlap, but got 0.0; nothing would be learnt"),
         ({"latent": 0}, "latent must be at least 1, but got 0; use 1 or more"),
         ({"base_filters": 0}, "base_filters must be at least 1, but got 0; use 1 or more"),
         ({"filter_px": 6}, "filter_px must be odd and at least 1, but got 6"),

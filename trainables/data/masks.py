@@ -1,6 +1,6 @@
 """Which pixels are known: centre squares, random squares and rectangles, and irregular holes of a given size.
 
-Source: centre square - `beyond_cnns`, section The Problem; random square - `thesis`, chapter 3; random rectangle - `animal_faces`;
+Source: centre square - `beyond_cnns`, section The Problem; random square - `thesis`, section 1.1; random rectangle - `animal_faces`;
 irregular holes - `maggiordomo`, section 4.2, their sizes after Liu et al. 2018.
 """
 
