@@ -144,13 +144,13 @@ class Proposals:
         told = state if state != "complete" or values is not None else "failed"
         self._study.tell(self._asked.pop(trial), values if told == "complete" else None, _TELL[told])
 
-    def preview(self, count: int) -> Iterator[dict[str, Any]]:
-        """The first configurations that the study would give, as far as they are known without results."""
+    def preview(self, count: int) -> Iterator[Assignment]:
+        """The first assignments that the study would give, as far as they are known without results."""
         for _ in range(min(count, self.limit)):
             assignment = self.ask()
             if assignment is None:
                 return
-            yield assignment.knobs
+            yield assignment
 
     def _full(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
         """Searched values among the fixed ones, and the seed: the same for all trials, unless the spec searches over seeds."""

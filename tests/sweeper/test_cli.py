@@ -280,6 +280,15 @@ def test_a_dry_run_tells_configurations_and_cost_and_starts_nothing(
     assert list((tmp_path / "place").iterdir()) == []
 
 
+def test_a_dry_run_shows_the_seeds_that_repeat_a_configuration(sweep: Callable[..., Said], spec_file: str) -> None:
+    overrides = settings("knobs.bottleneck=[256, 512]", "knobs.seed=[7, 8]", "search.algorithm=grid", "budget.trials=4")
+    said = sweep("run", spec_file, "--dry-run", *overrides)
+    assert said.code == 0, said
+    rows = [line.split("│")[1:-1] for line in said.out.splitlines() if line.startswith("│")]
+    cells = [tuple(cell.strip() for cell in row) for row in rows]
+    assert sorted(cells) == [("256", "7"), ("256", "8"), ("512", "7"), ("512", "8")]
+
+
 # --- a whole sweep ----------------------------------------------------------------------------------------------------------------
 
 

@@ -110,7 +110,7 @@ def test_seeds_among_the_knobs_become_the_trials_seeds(open_study: Callable[...,
 
 def test_a_preview_tells_the_first_configurations(open_study: Callable[..., Proposals]) -> None:
     previewed = list(open_study(folder="a").preview(3))
-    assert previewed == [each.knobs for each in asked(open_study(folder="b"), 3)]
+    assert previewed == asked(open_study(folder="b"), 3)
     assert len(list(open_study(folder="c", trials=2).preview(5))) == 2
 
 

@@ -1,5 +1,6 @@
 """Starting a sweep from the command line: what it says before, while and after it runs."""
 
+import math
 import shlex
 import tempfile
 from pathlib import Path
@@ -15,7 +16,7 @@ from sweeper.home import DEFAULT_STORE, Home
 from sweeper.journal import ENDED
 from sweeper.rooms import Rooms
 from sweeper.search import Proposals
-from sweeper.space import grid, resolve_knobs
+from sweeper.space import SEED, grid, resolve_knobs
 from sweeper.spec import Spec
 from sweeper.tracking import Store
 
@@ -68,20 +69,22 @@ def dry_run(out: Console, spec: Spec, rooms: Rooms) -> None:
     mode = rooms.metrics[spec.objective.metric]
     with tempfile.TemporaryDirectory() as folder:
         proposals = Proposals(spec, searched, mode, Path(folder), {name: rooms.metrics[name] for name in spec.objective.also})
-        configurations = list(proposals.preview(PREVIEWED))
+        assignments = list(proposals.preview(PREVIEWED))
         limit = proposals.limit
     names = [name for name, knob in searched.items() if not knob.fixed]
     table = Table(*names, title=f"the first of {limit} configurations of {spec.name}", title_justify="left")
-    for knobs in configurations:
-        table.add_row(*(str(knobs[name]) for name in names))
+    for assignment in assignments:
+        shown = assignment.knobs | {SEED: assignment.seed}
+        table.add_row(*(str(shown[name]) for name in names))
     out.print(table)
     cells = len(grid(searched, spec.configurations)) if spec.search.algorithm == "grid" else 0
     if cells > limit:
         out.print(f"[yellow]note[/yellow] the grid has {cells} cells, the budget {limit} trials: the last cells are left out")
-    request = runner.session_request(spec, configurations[0], spec.search.seed)
+    request = runner.session_request(spec, assignments[0].knobs, assignments[0].seed)
     image_s, parameters = seconds_an_image(request)
     trial_s = image_s * facts.counts["train"] * spec.budget.epochs
-    total_s = trial_s * (limit / at_once + spec.seeds / at_once)
+    finals = spec.seeds * (limit if spec.finals == "every" else 1)
+    total_s = trial_s * (math.ceil(limit / at_once) + math.ceil(finals / at_once))
     fill = facts.baseline["validation"].get(spec.objective.metric)
     out.print(
         f"data: {dict(facts.counts)}, fingerprint {facts.fingerprint}; ring-mean fill: {spec.objective.metric} {fill:.4g}\n"
