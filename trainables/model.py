@@ -30,7 +30,7 @@ class InpaintingModel(ABC):
     Attributes:
         Config: a frozen dataclass: one field a knob, the paper's value as its default.
         masks: the kinds of hole that the model can fill.
-        extra_metrics: what `train_unit` reports beyond "loss", and `measure_split`, by name.
+        extra_metrics: what `train_unit` reports beyond "loss", and `measure_split` and `measure_fills`, by name.
         collapse_reason: why further training is of no use, in words; "" as long as it is, and always where a model cannot collapse.
         config: the configuration in force.
         image_px: side of the images.
@@ -128,6 +128,19 @@ class InpaintingModel(ABC):
         Args:
             images: (N, H, W, 3) uint8.
             device: where to compute.
+        """
+        return {}
+
+    def measure_fills(self, image: Tensor, known: Tensor, start: int) -> dict[str, Tensor]:
+        """Figures of single images that `fill` does not tell, as of several fills; names are among `extra_metrics`. No state changes.
+
+        Args:
+            image: (B, 3, H, W) float32 in [0, 1], the truth.
+            known: (B, 1, H, W) float32, 1 = known.
+            start: place of the first image in its split; the following ones come after it.
+
+        Returns:
+            (B,) each; a split gets their means.
         """
         return {}
 

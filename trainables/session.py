@@ -31,6 +31,7 @@ CHECKPOINT_FILE = "checkpoint.pt"
 _INITIALISE, _TRAIN, _AUGMENT = 1, 2, 3
 
 Fill = Callable[[Tensor, Tensor], Tensor]
+MeasureMore = Callable[[Tensor, Tensor, int], dict[str, Tensor]]
 
 
 class Session:
@@ -178,9 +179,10 @@ class Session:
         return result
 
     def evaluate(self, split: str) -> dict[str, float]:
-        """All of `METRICS` on a split, holes the same at every call, and what the model measures on whole images."""
+        """All of `METRICS` on a split, holes the same at every call, and what the model measures on its own."""
         images = getattr(self.images, split)
-        return evaluate(self.model.fill, images, self.model.mask, self.device) | self.model.measure_split(images, self.device)
+        measured = evaluate(self.model.fill, images, self.model.mask, self.device, measure_more=self.model.measure_fills)
+        return measured | self.model.measure_split(images, self.device)
 
     def restore_best(self) -> None:
         """Puts the weights of the best step back; the optimisers are left as they are."""
@@ -224,7 +226,14 @@ class Session:
 
 
 @torch.no_grad()
-def evaluate(fill: Fill, images: np.ndarray, mask: Mask, device: torch.device, only: str | None = None) -> dict[str, float]:
+def evaluate(
+    fill: Fill,
+    images: np.ndarray,
+    mask: Mask,
+    device: torch.device,
+    only: str | None = None,
+    measure_more: MeasureMore = lambda image, known, start: {},
+) -> dict[str, float]:
     """All of `METRICS` over images, with holes that depend on nothing but the mask and the images' places.
 
     Args:
@@ -233,6 +242,7 @@ def evaluate(fill: Fill, images: np.ndarray, mask: Mask, device: torch.device, o
         mask: where the holes are.
         device: where to compute.
         only: one metric of single images, where the others are not wanted.
+        measure_more: further metrics of single images, as `InpaintingModel.measure_fills`; not asked where `only` is given.
 
     Returns:
         The mean over the images of each metric of single images, and the figures of the whole split (`trainables.realism`); for irregular
@@ -245,7 +255,8 @@ def evaluate(fill: Fill, images: np.ndarray, mask: Mask, device: torch.device, o
         known = mask.sample(len(image), images.shape[1], np.random.default_rng([EVALUATION_SEED, start])).to(device)
         filled = fill(image, known)
         values = {only: ((filled - image) ** 2 * (1 - known)).sum((1, 2, 3))} if only == "l2_hole" else measure(filled, image, known)
-        for name, value in values.items():
+        more = measure_more(image, known, start) if only is None else {}
+        for name, value in (values | more).items():
             if only in (None, name):
                 totals[name] = totals.get(name, 0.0) + float(value.double().sum())
         if only is None:
