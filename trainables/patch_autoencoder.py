@@ -29,7 +29,8 @@ SEED_SHRINKING = 4
 class PatchAutoencoderConfig(ReconstructionConfig):
     """Knobs of `patch_autoencoder`; the values are the document's (Tables 3.2, 3.3 and 3.5).
 
-    `overlap_px` widens the predicted patch: with it the network predicts a ring of known pixels too.
+    `overlap_px` widens the predicted patch: with it the network predicts a ring of known pixels too. The patch keeps the measured hole's
+    size where `train_hole_px` is smaller, and then covers known pixels below and to the right.
 
     Attributes:
         latent: width of the latent vector; Table 3.5.
@@ -47,8 +48,6 @@ class PatchAutoencoderConfig(ReconstructionConfig):
         for name in ("latent", "base_filters"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, but got {getattr(self, name)}; use 1 or more")
-        if self.train_hole_px:
-            raise ConfigError(f"train_hole_px must be 0, but got {self.train_hole_px}; the patch has the size of the measured hole")
         if not self.hole_weight and not self.overlap_px:
             raise ConfigError(f"hole_weight must be greater than 0 without an overlap, but got {self.hole_weight}; nothing would be learnt")
 
@@ -89,6 +88,10 @@ class PatchAutoencoder(Reconstructor):
         self.config: PatchAutoencoderConfig = config
         self.patch_px = mask.hole_px + 2 * config.overlap_px
         check_size(image_px, SHRINKING)
+        if config.train_hole_px > mask.hole_px:
+            raise ConfigError(
+                f"train_hole_px must be at most hole_px = {mask.hole_px}, but got {config.train_hole_px}; the patch must cover the hole"
+            )
         if self.patch_px % SEED_SHRINKING:
             raise ConfigError(
                 f"hole_px + 2 * overlap_px must be a multiple of {SEED_SHRINKING}, but got {self.patch_px}; it is doubled twice"
@@ -126,7 +129,8 @@ def cut_squares(image: Tensor, corner: Tensor, side_px: int, margin_px: int) -> 
     Returns:
         (B, C, side_px, side_px), 0 outside the image.
     """
-    padded = functional.pad(image, (margin_px,) * 4)
+    beyond_px = margin_px + side_px  # a square may reach over the edge by less than its side
+    padded = functional.pad(image, (margin_px, beyond_px, margin_px, beyond_px))
     batch, rows, columns = _indices(corner, side_px)
     return padded.permute(0, 2, 3, 1)[batch, rows, columns].permute(0, 3, 1, 2)
 

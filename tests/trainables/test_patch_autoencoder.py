@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -231,6 +232,22 @@ def test_a_patch_that_is_no_multiple_of_four_is_refused(hole_px: int, overlap_px
         built(replace(TINY, overlap_px=overlap_px), mask=Mask("random_square", hole_px))
 
 
+def test_a_smaller_hole_in_training_is_inside_the_patch_and_a_larger_one_is_refused() -> None:
+    image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    corner = torch.tensor([[28, 3], [0, 29]])
+    square = cut_squares(image, corner, 12, 0)
+    assert torch.equal(square[0, :, :4], image[0, :, 28:, 3:15])
+    assert torch.equal(square[1, :, :, :3], image[1, :, :12, 29:])
+    assert square[0, :, 4:].abs().max() == square[1, :, :, 3:].abs().max() == 0
+    model = built(replace(TINY, train_hole_px=8))
+    known = model.training_mask.sample(2, 32, np.random.default_rng(0))
+    assert (known == 0).sum((1, 2, 3)).tolist() == [64, 64]
+    loss, _ = model.loss(image, known)
+    assert math.isfinite(loss.item())
+    with pytest.raises(ConfigError, match="train_hole_px must be at most hole_px = 12, but got 13; the patch must cover the hole"):
+        built(replace(TINY, train_hole_px=13))
+
+
 def test_an_image_that_the_strides_do_not_divide_is_refused() -> None:
     with pytest.raises(ConfigError, match="image size must be a multiple of 8, but got 36"):
         built(image_px=36)
@@ -245,7 +262,6 @@ def test_holes_of_other_shapes_are_refused(kind: MaskKind) -> None:
 @pytest.mark.parametrize(
     ("knobs", "message"),
     [
-        ({"train_hole_px": 8}, "train_hole_px must be 0, but got 8; the patch has the size of the measured hole"),
         ({"hole_weight": 0.0}, "hole_weight must be greater than 0 without an overlap, but got 0.0; nothing would be learnt"),
         ({"latent": 0}, "latent must be at least 1, but got 0; use 1 or more"),
         ({"base_filters": 0}, "base_filters must be at least 1, but got 0; use 1 or more"),
