@@ -14,6 +14,8 @@ from search_spaces import (
     patch_autoencoder,
     pconv_unet,
     pixel_cnn,
+    pluralistic,
+    progressive,
     row_lstm,
     wgan,
 )
@@ -35,6 +37,8 @@ SPACES: dict[str, Space] = {
     "classical_fill": classical_fill.SPACE,
     "context_encoder": context_encoder.SPACE,
     "pconv_unet": pconv_unet.SPACE,
+    "pluralistic": pluralistic.SPACE,
+    "progressive": progressive.SPACE,
 }
 
 __all__ = ["SPACES", "Choice", "Interval", "Knob", "Space", "Value"]

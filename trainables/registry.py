@@ -21,6 +21,8 @@ MODELS: dict[str, str] = {
     "classical_fill": "trainables.classical_fill:ClassicalFill",
     "context_encoder": "trainables.context_encoder:ContextEncoder",
     "pconv_unet": "trainables.pconv_unet:PconvUnet",
+    "pluralistic": "trainables.pluralistic:Pluralistic",
+    "progressive": "trainables.progressive:Progressive",
 }
 
 

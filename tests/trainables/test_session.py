@@ -284,6 +284,19 @@ def test_evaluation_uses_the_same_random_holes_each_time(source: ImageSource) ->
     assert len({tuple(known.flatten().tolist()) for known in seen[0]}) > 20
 
 
+def test_what_a_model_measures_itself_is_averaged_too(source: ImageSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each image's place in the split, asked for in batches of 5 with a last one of 2; the mean of 0 .. 31 is 15.5."""
+    monkeypatch.setattr("trainables.session.EVALUATION_BATCH", 5)
+    images, mask, cpu = open_images(source).validation, Mask("centre", 8), torch.device("cpu")
+
+    def places(image: torch.Tensor, known: torch.Tensor, start: int) -> dict[str, torch.Tensor]:
+        assert known.shape == (len(image), 1, 32, 32)
+        return {"place": start + torch.arange(len(image))}
+
+    assert evaluate(lambda image, known: image, images, mask, cpu, measure_more=places)["place"] == 15.5
+    assert set(evaluate(lambda image, known: image, images, mask, cpu, only="l2_hole", measure_more=places)) == {"l2_hole"}
+
+
 def test_splits_are_measured_on_their_own_images(source: ImageSource) -> None:
     session = opened(source)
     results = {split: session.evaluate(split)["l2_hole"] for split in ("train", "validation", "test")}
