@@ -468,7 +468,7 @@ def test_a_collapsed_session_is_restored_as_one(data_dir: str, tmp_path: Path) -
         ({"alpha": -0.1}, r"alpha must lie in \[0, 1\], but got -0.1; choose a value in that range"),
         ({"alpha": 1.1}, r"alpha must lie in \[0, 1\], but got 1.1"),
         ({"alpha": math.nan}, r"alpha must lie in \[0, 1\], but got nan"),
-        ({"discriminator_dropout": 1.5}, r"discriminator_dropout must lie in \[0, 1\], but got 1.5"),
+        ({"discriminator_dropout": 1.5}, r"discriminator_dropout must lie in \[0, 0.9\], but got 1.5"),
         ({"label_smoothing": 0.6}, r"label_smoothing must lie in \[0, 0.5\], but got 0.6"),
         ({"discriminator_learning_rate": 0.0}, "discriminator_learning_rate must be greater than 0, but got 0.0; use a positive value"),
         ({"discriminator_learning_rate": math.nan}, "discriminator_learning_rate must be greater than 0, but got nan"),
