@@ -11,6 +11,8 @@ from search_spaces import (
     direct_cnn,
     flat_row_lstm,
     image_autoencoder,
+    lsgan,
+    lsgan_autoencoder,
     patch_autoencoder,
     pconv_unet,
     pixel_cnn,
@@ -37,6 +39,8 @@ SPACES: dict[str, Space] = {
     "classical_fill": classical_fill.SPACE,
     "context_encoder": context_encoder.SPACE,
     "pconv_unet": pconv_unet.SPACE,
+    "lsgan": lsgan.SPACE,
+    "lsgan_autoencoder": lsgan_autoencoder.SPACE,
     "pluralistic": pluralistic.SPACE,
     "progressive": progressive.SPACE,
 }

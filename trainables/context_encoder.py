@@ -294,7 +294,7 @@ class ContextEncoder(InpaintingModel):
 
 def initialise(module: nn.Module) -> None:
     """DCGAN's initial weights: normal with a standard deviation of 0.02, around 1 for a batch norm's scale; biases are 0."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d) and module.weight is not None:
         nn.init.normal_(module.weight, float(isinstance(module, nn.BatchNorm2d)), INITIAL_STD)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -31,6 +31,7 @@ class InpaintingModel(ABC):
         Config: a frozen dataclass: one field a knob, the paper's value as its default.
         masks: the kinds of hole that the model can fill.
         extra_metrics: what `train_unit` reports beyond "loss", and `measure_split` and `measure_fills`, by name.
+        shares_training: whether trials with equal `training_knobs` may take over each other's training (`trainables.shared_training`).
         collapse_reason: why further training is of no use, in words; "" as long as it is, and always where a model cannot collapse.
         config: the configuration in force.
         image_px: side of the images.
@@ -42,6 +43,7 @@ class InpaintingModel(ABC):
     Config: ClassVar[type[Any]]
     masks: ClassVar[frozenset[str]] = frozenset({"centre", "random_square", "random_rectangle", "strokes", "irregular"})
     extra_metrics: ClassVar[Mapping[str, Metric]] = {}
+    shares_training: ClassVar[bool] = False
     collapse_reason: str = ""
 
     def __init__(self, config: Any, image_px: int, mask: Mask) -> None:
@@ -121,6 +123,19 @@ class InpaintingModel(ABC):
         for name, training in was_training.items():
             self.networks[name].train(training)
         return torch.where(known > 0.5, image, filled)
+
+    def training_knobs(self, epoch: float) -> dict[str, Any]:
+        """The knobs that the weights depend on after the batch at a position in the training, in epochs; all of them, unless a model
+        knows better. Counts where `shares_training` is on."""
+        return dataclasses.asdict(self.config)
+
+    def trained_networks(self, epoch: float) -> tuple[str, ...]:
+        """The networks that training up to that batch has changed; the others are as they were built."""
+        return tuple(self.networks)
+
+    def trained_as(self, epoch: float) -> type["InpaintingModel"]:
+        """The model whose training this is, up to that batch; another one where the first stage of a model is the whole of another."""
+        return type(self)
 
     def measure_split(self, images: np.ndarray, device: torch.device) -> dict[str, float]:
         """Figures of a split that come from whole images, not from filled holes; names are among `extra_metrics`. No state changes.

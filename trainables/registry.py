@@ -21,6 +21,8 @@ MODELS: dict[str, str] = {
     "classical_fill": "trainables.classical_fill:ClassicalFill",
     "context_encoder": "trainables.context_encoder:ContextEncoder",
     "pconv_unet": "trainables.pconv_unet:PconvUnet",
+    "lsgan": "trainables.lsgan:Lsgan",
+    "lsgan_autoencoder": "trainables.lsgan_autoencoder:LsganAutoencoder",
     "pluralistic": "trainables.pluralistic:Pluralistic",
     "progressive": "trainables.progressive:Progressive",
 }

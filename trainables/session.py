@@ -24,6 +24,8 @@ from trainables.metrics import METRICS, measure
 from trainables.model import InpaintingModel, build_config
 from trainables.realism import RealismMeter
 from trainables.registry import load_model
+from trainables.shared_training import SharedTraining
+from trainables.stage_cache import FOLDER, StageCache
 
 EVALUATION_BATCH = 500
 EVALUATION_SEED = 20_24
@@ -91,6 +93,12 @@ class Session:
         self.steps = 0
         self.images_seen = 0
         self.best: dict[str, Any] | None = None
+        self._as_trained = True  # from the start, with these settings alone
+        self._shared: SharedTraining | None = None
+        if model.shares_training:
+            self._shared = SharedTraining(
+                model, images, seed=seed, device=device, step_images=self.step_images, epoch_images=self.epoch_images
+            )
         model.to(device)
 
     @classmethod
@@ -105,6 +113,7 @@ class Session:
         device: str = "cpu",
         objective: str = "l2_hole",
         step_images: int | None = None,
+        share_stages: bool = False,
     ) -> Self:
         """Builds model and data from their names.
 
@@ -117,6 +126,7 @@ class Session:
             device: "cpu", "cuda", "cuda:1", ...
             objective: the validation metric that chooses the best step.
             step_images: training images a step; None = one epoch.
+            share_stages: take over steps that other trials have trained, and leave them this one's; see `trainables.shared_training`.
 
         Raises:
             ConfigError: a knob, mask or size that does not fit.
@@ -127,7 +137,10 @@ class Session:
         images = open_images(source)
         with _seeded(seed, _INITIALISE, 0):
             built = kind(config, source.image_px, mask)
-        return cls(built, images, seed=seed, device=torch.device(device), objective=objective, step_images=step_images)
+        session = cls(built, images, seed=seed, device=torch.device(device), objective=objective, step_images=step_images)
+        if share_stages and session._shared is not None:
+            session._shared.use(StageCache(source.folder / FOLDER))
+        return session
 
     @property
     def epoch(self) -> float:
@@ -145,8 +158,73 @@ class Session:
         Returns:
             The model's training metrics, all of `METRICS` on the validation split, "train_l2_hole" (as many training images,
             measured the same way), "epoch" and "images_seen". Where the loss is not finite: "loss", "epoch" and "images_seen" alone, and
-            "collapsed" from the models that have it.
+            "collapsed" from the models that have it. Models that share their training add "reused", 1 where this step was taken over.
         """
+        result = self._advance()
+        result |= {"epoch": self.epoch, "images_seen": float(self.images_seen)}
+        if not math.isfinite(result["loss"]):
+            return {name: result[name] for name in ("loss", "epoch", "images_seen", "collapsed", "reused") if name in result}
+        result |= self.evaluate("validation")
+        probe = self.images.train[: len(self.images.validation)]
+        result["train_l2_hole"] = evaluate(self.model.fill, probe, self.model.mask, self.device, only="l2_hole")["l2_hole"]
+        self._keep_best(result[self.objective])
+        return result
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """All of `METRICS` on a split, holes the same at every call, and what the model measures on its own."""
+        images = getattr(self.images, split)
+        measured = evaluate(self.model.fill, images, self.model.mask, self.device, measure_more=self.model.measure_fills)
+        return measured | self.model.measure_split(images, self.device)
+
+    def restore_best(self) -> None:
+        """Puts the weights of the best step back; the optimisers are left as they are."""
+        if self.best is not None:
+            self.model.load_state_dict(self.best["state"], weights_only=True)
+            self._as_trained = False
+
+    def save(self, folder: Path) -> None:
+        """Writes `checkpoint.pt` into a folder."""
+        state = {
+            "model": self.model.state_dict(),
+            "steps": self.steps,
+            "images_seen": self.images_seen,
+            "seed": self.seed,
+            "best": self.best,
+            "stage": self._stage_key(),
+        }
+        torch.save(state, Path(folder) / CHECKPOINT_FILE)
+
+    def load(self, folder: Path) -> None:
+        """Continues from `save`.
+
+        Raises:
+            CheckpointError: a file that is missing, truncated, or of another model.
+        """
+        path = Path(folder) / CHECKPOINT_FILE
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            weights, steps, seen, best = state["model"], state["steps"], state["images_seen"], state["best"]
+        except Exception as error:  # torch names no common root for a damaged file: zip, pickle, EOF and runtime errors all occur
+            raise CheckpointError(f"{path} must be a whole checkpoint, but reading it failed ({error}); use the one before it") from error
+        self.model.load_state_dict(weights)
+        self.steps, self.images_seen, self.best = steps, seen, best
+        self._as_trained = True
+        self._as_trained = state.get("stage") == self._stage_key()
+
+    def _advance(self) -> dict[str, float]:
+        """One step of training; models that share theirs may take it over."""
+        if self._shared is None:
+            return self._train()
+        if not self._as_trained:
+            return self._train() | {"reused": 0.0}
+        steps = self.steps + 1
+        seen = self.images_seen + math.ceil(self.step_images / self.model.batch_images) * self.model.batch_images
+        result = self._shared.step(steps, seen, self._train)
+        self.steps, self.images_seen = steps, seen
+        return result
+
+    def _train(self) -> dict[str, float]:
+        """One step of training."""
         stream = batches(
             self.images.train,
             self.model.training_mask,
@@ -166,54 +244,14 @@ class Session:
                 yield Batch(self.model.augmentation.apply(batch.image, generator), batch.known, batch.epoch)
 
         with _seeded(self.seed, _TRAIN, self.steps):
-            result = self.model.train_unit(augmented())
+            result: dict[str, float] = self.model.train_unit(augmented())
         self.images_seen += seen
         self.steps += 1
-        result |= {"epoch": self.epoch, "images_seen": float(self.images_seen)}
-        if not math.isfinite(result["loss"]):
-            return {name: result[name] for name in ("loss", "epoch", "images_seen", "collapsed") if name in result}
-        result |= self.evaluate("validation")
-        probe = self.images.train[: len(self.images.validation)]
-        result["train_l2_hole"] = evaluate(self.model.fill, probe, self.model.mask, self.device, only="l2_hole")["l2_hole"]
-        self._keep_best(result[self.objective])
         return result
 
-    def evaluate(self, split: str) -> dict[str, float]:
-        """All of `METRICS` on a split, holes the same at every call, and what the model measures on its own."""
-        images = getattr(self.images, split)
-        measured = evaluate(self.model.fill, images, self.model.mask, self.device, measure_more=self.model.measure_fills)
-        return measured | self.model.measure_split(images, self.device)
-
-    def restore_best(self) -> None:
-        """Puts the weights of the best step back; the optimisers are left as they are."""
-        if self.best is not None:
-            self.model.load_state_dict(self.best["state"], weights_only=True)
-
-    def save(self, folder: Path) -> None:
-        """Writes `checkpoint.pt` into a folder."""
-        state = {
-            "model": self.model.state_dict(),
-            "steps": self.steps,
-            "images_seen": self.images_seen,
-            "seed": self.seed,
-            "best": self.best,
-        }
-        torch.save(state, Path(folder) / CHECKPOINT_FILE)
-
-    def load(self, folder: Path) -> None:
-        """Continues from `save`.
-
-        Raises:
-            CheckpointError: a file that is missing, truncated, or of another model.
-        """
-        path = Path(folder) / CHECKPOINT_FILE
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            weights, steps, seen, best = state["model"], state["steps"], state["images_seen"], state["best"]
-        except Exception as error:  # torch names no common root for a damaged file: zip, pickle, EOF and runtime errors all occur
-            raise CheckpointError(f"{path} must be a whole checkpoint, but reading it failed ({error}); use the one before it") from error
-        self.model.load_state_dict(weights)
-        self.steps, self.images_seen, self.best = steps, seen, best
+    def _stage_key(self) -> str:
+        """Names the state as trained from the start with this session's settings; "" where nothing is shared."""
+        return self._shared.key(self.steps, self.images_seen) if self._shared is not None and self._as_trained else ""
 
     def _keep_best(self, value: float) -> None:
         better = self.best is None or (value < self.best["value"] if self.minimise else value > self.best["value"])

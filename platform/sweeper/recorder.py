@@ -140,6 +140,7 @@ class StageListener:
         self._todo = list(todo)
         self._ends_s = ends_s
         self._begun_s = time.monotonic() - run.journal.spent_s
+        self._reusing: set[str] = set()
 
     def next(self) -> Assignment | None:
         """The next assignment."""
@@ -174,6 +175,9 @@ class StageListener:
             run.journal.clock(time.monotonic() - self._begun_s)
         run.writer.metrics(run.run_ids[trial], step, metrics)
         run.progress.advanced(trial, step, metrics[run.metric])
+        if metrics.get("reused") and trial not in self._reusing:
+            self._reusing.add(trial)
+            run.progress.note(f"{trial} takes over training that an earlier trial has done")
 
     def on_end(self, trial: str, result: dict[str, Any], error: str | None) -> None:
         """A trial is over."""

@@ -22,6 +22,7 @@ from trainables.session import CHECKPOINT_FILE, Session
 _PATCH = {"base_filters": 16, "bottleneck": 256, "batch_images": 8}
 _GAME = _PATCH | {"discriminator_filters": 16, "discriminator_steps": 2}
 _ROWS = {"hidden": 8, "layers": 1, "output_features": 32, "batch_images": 8}
+_SEARCH = {"base_filters": 8, "latent": 16, "batch_images": 8, "search_steps": 3}
 TINY: dict[str, dict[str, Any]] = {"cnn_autoencoder": _PATCH, "dcgan": _GAME, "wgan": _GAME} | {
     "pixel_cnn": {"filters": 32, "hidden": 64, "depth": 1, "positions": 8, "batch_images": 16},
     "flat_row_lstm": {"hidden": 32, "embedding": 16, "batch_images": 8},
@@ -35,6 +36,8 @@ TINY: dict[str, dict[str, Any]] = {"cnn_autoencoder": _PATCH, "dcgan": _GAME, "w
     "classical_fill": {"method": "ring_mean", "batch_images": 8},
     "context_encoder": {"base_filters": 8, "discriminator_filters": 8, "latent": 32, "batch_images": 8},
     "pconv_unet": {"base_filters": 8, "perceptual_features": "random", "batch_images": 4},
+    "lsgan": _SEARCH,
+    "lsgan_autoencoder": _SEARCH | {"autoencoder_filters": 4, "gan_epochs": 0.5, "refine_images": 4},
     "pluralistic": {"base_filters": 4, "latent": 8, "discriminator_filters": 4, "samples": 2, "batch_images": 8},
     "progressive": {"coarse_filters": 4, "refinement_filters": 4, "discriminator_filters": 4, "batch_images": 8},
 }

@@ -39,6 +39,7 @@ def open_session(request: SessionRequest) -> Session:
         device=request.device,
         objective=request.objective,
         step_images=request.step_images,
+        share_stages=True,
     )
 
 
