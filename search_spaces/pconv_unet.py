@@ -15,6 +15,7 @@ SPACE: Space = {
     "perceptual_features": Choice(
         ("imagenet", "random"), "imagenet", "", "section 3.2.2", "trained weights, or fixed random ones that need no download"
     ),
+    "perceptual_epoch": Interval(0.0, 1000.0, 0.0, "epochs", NOT_GIVEN, "speed: the pixels' terms alone learn faster at first"),
     "perceptual_images": Choice((0, 1, 2, 4, 8), 0, "images", NOT_GIVEN, "speed: VGG-16 costs more than the network; 0 = the whole batch"),
     "learning_rate": Interval(1e-5, 1e-2, 2e-4, "per step", TRAINING, "more than a decade either way", log=True),
     "fine_tune_learning_rate": Interval(1e-6, 1e-3, 5e-5, "per step", TRAINING, "more than a decade either way", log=True),

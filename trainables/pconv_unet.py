@@ -39,6 +39,7 @@ from trainables.vgg_features import FEATURE_KINDS, LEAST_PX, FeatureKind, VggFea
 PREDICTED_TOGETHER = 32  # images, so that a large evaluation batch fits into memory
 
 _WEIGHTS = ("valid_weight", "hole_weight", "perceptual_weight", "style_weight", "total_variation_weight")
+_PERCEPTUAL = ("perceptual_epoch", "perceptual_images")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class PconvUnetConfig:
         style_weight: of the Gram matrices' absolute difference; equation 12.
         total_variation_weight: of the steps between neighbours in and around the hole; equation 12.
         perceptual_features: "imagenet" (section 3.2.2) or "random", see `trainables.vgg_features`; not used where both weights are 0.
+        perceptual_epoch: from which epoch on the perceptual and style terms join; not in the source, 0 = from the start.
         perceptual_images: of a batch, chosen at random, that the perceptual and style terms look at; 0 = all, as in the source.
         learning_rate: Adam's, before the fine-tuning.
         fine_tune_learning_rate: Adam's, in the fine-tuning.
@@ -71,6 +73,7 @@ class PconvUnetConfig:
     style_weight: float = 120.0
     total_variation_weight: float = 0.1
     perceptual_features: FeatureKind = "imagenet"
+    perceptual_epoch: float = 0.0
     perceptual_images: int = 0
     learning_rate: float = 2e-4
     fine_tune_learning_rate: float = 5e-5
@@ -84,7 +87,7 @@ class PconvUnetConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        for name in (*_WEIGHTS, "learning_rate", "fine_tune_learning_rate", "fine_tune_epoch", "depth", "perceptual_images"):
+        for name in (*_WEIGHTS, "learning_rate", "fine_tune_learning_rate", "fine_tune_epoch", "depth", *_PERCEPTUAL):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must be at least 0, but got {getattr(self, name)}; use 0 or more")
         for name in ("base_filters", "batch_images", "accumulation_steps"):
@@ -141,6 +144,8 @@ class PconvUnet(InpaintingModel):
 
     def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
         seen = []
+        if self._compares_features:
+            self._vgg(self.device_of("network"))  # missing weights are told now, not at the epoch that needs them
         for batch in batches:
             self.set_phase(batch.epoch)
             seen.append(self._step(batch))
@@ -164,7 +169,8 @@ class PconvUnet(InpaintingModel):
         count, steps = len(batch.image), self.config.accumulation_steps
         looked_at = min(self.config.perceptual_images or count, count)
         chosen = torch.zeros(count, dtype=torch.bool)
-        chosen[torch.randperm(count)[:looked_at] if looked_at < count else slice(None)] = True
+        if batch.epoch >= self.config.perceptual_epoch:
+            chosen[torch.randperm(count)[:looked_at] if looked_at < count else slice(None)] = True
         self.optimizers["network"].zero_grad(set_to_none=True)
         totals: dict[str, Tensor] = {}
         parts = zip(batch.image.tensor_split(steps), batch.known.tensor_split(steps), chosen.tensor_split(steps), strict=True)
@@ -216,9 +222,7 @@ class PconvUnet(InpaintingModel):
 
     def _feature_terms(self, output: Tensor, composited: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         """The perceptual and the style term of images, (B,) float32 each."""
-        if self._features is None:  # a model that only fills needs none
-            self._features = VggFeatures(self.config.perceptual_features)
-        features = self._features.to(truth.device)
+        features = self._vgg(truth.device)
         count = len(truth)
         with torch.autocast(truth.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             both = features(torch.cat([output, composited]).contiguous(memory_format=torch.channels_last))
@@ -226,6 +230,12 @@ class PconvUnet(InpaintingModel):
                 true = features(truth.contiguous(memory_format=torch.channels_last))
         of_output, of_composited = zip(*(torch.split(level, count) for level in both), strict=True)
         return perceptual_loss(of_output, of_composited, true), style_loss(of_output, of_composited, true)
+
+    def _vgg(self, device: torch.device | None) -> VggFeatures:
+        """The features' network, loaded once; a model that only fills needs none."""
+        if self._features is None:
+            self._features = VggFeatures(self.config.perceptual_features)
+        return self._features.to(device)
 
     def _forget_gradients_of_frozen_norms(self) -> None:
         for module in self.network.encoder.modules():

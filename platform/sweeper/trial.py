@@ -54,8 +54,8 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
         """Trains one step; see the class for what is reported."""
         if self._session is None:
             return {"failed": self._failure, "done": True}
-        if self._trained():  # interrupted between the last step and the end: what it measured was told then
-            return {"step": self._session.steps, "finished": True, "done": True}
+        if self._trained():  # by the trial that it goes on from, or interrupted before its end
+            return self._as_it_is(self._session)
         try:
             metrics = self._session.step()
         except self._plan.rooms.user_errors as error:
@@ -74,6 +74,16 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
                 self._session.restore_best()
                 result["test"] = self._session.evaluate("test")
         return result | {"should_checkpoint": True}
+
+    def _as_it_is(self, session: TrainingSession) -> dict[str, Any]:
+        """The result of a session with nothing left to train; a final run measures both splits with the weights of the best step."""
+        result: dict[str, Any] = {"step": session.steps, "finished": True, "done": True}
+        if not self._final:
+            return result
+        session.restore_best()
+        metrics = session.evaluate("validation") | {"epoch": session.epoch}
+        objective = self._request.objective
+        return result | {"metrics": metrics, objective: metrics[objective], "test": session.evaluate("test")}
 
     def _trained(self) -> bool:
         """Whether the whole budget is trained."""

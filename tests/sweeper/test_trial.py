@@ -84,6 +84,23 @@ def test_a_final_run_measures_the_test_split_once_with_its_best_weights(start: S
     assert results[-1]["test"]["l2_hole"] != results[-1]["metrics"]["l2_hole"]
 
 
+def test_a_final_run_of_a_trained_session_measures_it_and_trains_nothing(start: Start, plan: TrialPlan, tmp_path: Path) -> None:
+    trained = start(trial="search-0000")
+    for _ in range(EPOCHS):
+        trained.step()
+    final = start(trial="final-0", resume_from=[saved(trained, tmp_path / "checkpoint_000000")])
+    result = final.step()
+    session = plan.rooms.open_session(replace(plan.request, knobs=PLAIN, seed=3))
+    for _ in range(EPOCHS):
+        session.step()
+    session.restore_best()
+    assert result["test"] == session.evaluate("test")
+    assert result["metrics"] == session.evaluate("validation") | {"epoch": EPOCHS}
+    assert result["l2_hole"] == result["metrics"]["l2_hole"]
+    assert (result["step"], result["finished"], result["done"]) == (EPOCHS, True, True)
+    assert start(trial="search-0000", resume_from=[str(tmp_path / "checkpoint_000000")]).step().keys() == {"step", "finished", "done"}
+
+
 def test_a_checkpoint_continues_exactly(start: Start, tmp_path: Path) -> None:
     straight = start()
     expected = [straight.step() for _ in range(EPOCHS)]

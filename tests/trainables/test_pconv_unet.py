@@ -125,7 +125,17 @@ def test_features_are_no_part_of_the_model() -> None:
     assert set(model.state_dict()["networks"]["network"]) == set(built(PLAIN).state_dict()["networks"]["network"])
 
 
-def test_missing_features_are_told_before_a_weight_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_feature_terms_join_at_their_epoch() -> None:
+    model = built(replace(TINY, perceptual_epoch=2.0))
+    image, known = sample()
+    before, after = (model.train_unit([Batch(image, known, epoch)]) for epoch in (1.99, 2.0))
+    assert (before["loss_perceptual"], before["loss_style"]) == (0, 0)
+    assert min(after["loss_perceptual"], after["loss_style"]) > 0
+    assert min(before["loss_hole"], before["loss_valid"]) > 0
+
+
+@pytest.mark.parametrize("joining", [0.0, 5.0])
+def test_missing_features_are_told_before_a_weight_changes(joining: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object, **__: object) -> None:
         raise OSError("no network")
 
@@ -133,7 +143,7 @@ def test_missing_features_are_told_before_a_weight_changes(tmp_path: Path, monke
     monkeypatch.setattr(torch.hub, "download_url_to_file", refused)
     with torch.device("meta"):
         PconvUnet(PconvUnetConfig(), 32, HOLES)  # what a sweep's validation does, where the weights may be missing
-    model = built(replace(TINY, perceptual_features="imagenet"))
+    model = built(replace(TINY, perceptual_features="imagenet", perceptual_epoch=joining))
     before = {name: value.clone() for name, value in model.network.named_parameters()}
     image, known = sample()
     with pytest.raises(ConfigError, match="set perceptual_features: random"):
