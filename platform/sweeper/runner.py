@@ -156,10 +156,9 @@ def _search(spec: Spec, rooms: Rooms, run: SweepRun, facts: DataFacts, at_once: 
 def _finals(spec: Spec, rooms: Rooms, run: SweepRun, best: TrialRecord, at_once: int) -> None:
     """Trains the best configuration, or every complete one, again under fresh seeds; each is measured once on the test split.
 
-    With `finals: trained` the best trial's own checkpoint is measured; one that the scheduler stopped is trained to the end first.
+    With `retrain: false` the trials' own checkpoints are measured; a best one that the scheduler stopped is trained to the end first.
     """
     folder, known = run.journal.folder, run.journal.trials
-    continued = _continued(best, folder) if spec.finals == "trained" else None
     planned = {f"final-{index}": (best, index) for index in range(spec.seeds)}
     if spec.finals == "every":
         complete = [record for record in known.values() if record.kind == "search" and record.state == "complete"]
@@ -167,8 +166,8 @@ def _finals(spec: Spec, rooms: Rooms, run: SweepRun, best: TrialRecord, at_once:
     todo = []
     for trial, (chosen, index) in planned.items():
         record = known.get(trial)
-        if record is None and continued is not None:
-            todo.append(replace(continued, trial=trial, number=index))
+        if record is None and not spec.retrain:
+            todo.append(replace(_continued(chosen, folder), trial=trial, number=index))
         elif record is None:
             todo.append(Assignment(trial, index, chosen.knobs, spec.search.seed + FINAL_SEED_STEP + index))
         elif record.state not in ENDED:

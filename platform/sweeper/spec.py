@@ -163,7 +163,8 @@ class Spec(_Section):
         resources: what one trial holds.
         seeds: with how many seeds the best configuration is trained again, to be measured once on the test split.
         finals: "best" trains the best configuration again; "every" each one that was trained to its end, for a grid whose points are all
-            wanted on the test split; "trained" trains nothing again: the best configuration is measured as the search has trained it.
+            wanted on the test split.
+        retrain: false measures them as the search has trained them, once each, and trains nothing again.
         pictures: for how many of the best trials a picture grid is kept.
     """
 
@@ -180,7 +181,8 @@ class Spec(_Section):
     budget: Budget
     resources: Resources = Resources()
     seeds: int = Field(1, ge=0)
-    finals: Literal["best", "every", "trained"] = "best"
+    finals: Literal["best", "every"] = "best"
+    retrain: bool = True
     pictures: int = Field(3, ge=0)
 
     def to_yaml(self) -> str:

@@ -177,8 +177,8 @@ def _problems_between_sections(parts: Mapping[str, Any]) -> Iterator[str]:
         yield f"configurations: a list goes with search.algorithm grid, but got {search.algorithm!r}"
     if isinstance(objective, Objective):
         yield from _problems_of_objectives(objective, search, scheduler)
-    if parts.get("finals") == "trained" and isinstance(parts.get("seeds"), int) and parts["seeds"] > 1:
-        yield f"seeds: must be at most 1 with finals: trained, which trains nothing again, but got {parts['seeds']}"
+    if parts.get("retrain") is False and isinstance(parts.get("seeds"), int) and parts["seeds"] > 1:
+        yield f"seeds: must be at most 1 where retrain is false and nothing is trained again, but got {parts['seeds']}"
     resources = parts.get("resources")
     if isinstance(resources, Resources) and resources.gpus > 1 and resources.gpus != int(resources.gpus):
         yield f"resources.gpus: above 1 must be a whole number, but got {resources.gpus:g}"

@@ -318,7 +318,7 @@ def test_a_grid_of_which_every_point_is_wanted_on_the_test_split(sweep: Callable
     assert [event[1:] for event in done.events if event[0] == "stage"] == [("search", 2, 0), ("final", 4, 0)]
 
 
-def test_the_best_measured_as_the_search_has_trained_it(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
+def test_every_point_measured_as_the_search_has_trained_it(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
     done = sweep(
         tiny_spec(
             "once",
@@ -326,18 +326,19 @@ def test_the_best_measured_as_the_search_has_trained_it(sweep: Callable[[Spec], 
             search={"algorithm": "grid", "seed": SEED},
             budget={"trials": 2, "epochs": 1},
             seeds=1,
-            finals="trained",
+            finals="every",
+            retrain=False,
             pictures=0,
         )
     )
-    best = done.outcome.best
-    assert best is not None
-    (final,) = (record for record in done.outcome.records if record.kind == "final")
-    assert (final.knobs, final.seed, final.state) == (best.knobs, best.seed, "complete")
-    assert final.results[1]["l2_hole"] == best.results[1]["l2_hole"]
-    assert final.results[1]["test_l2_hole"] != final.results[1]["l2_hole"]
-    assert final.results[1]["epoch"] == 1
-    assert "loss" not in final.results[1]  # nothing was trained
+    assert {record.trial for record in done.outcome.records} == {"search-0000", "search-0001", "final-0000-0", "final-0001-0"}
+    for number in range(2):
+        trained, final = done.record(f"search-{number:04d}"), done.record(f"final-{number:04d}-0")
+        assert (final.knobs, final.seed, final.state) == (trained.knobs, trained.seed, "complete")
+        assert final.results[1]["l2_hole"] == trained.results[1]["l2_hole"]
+        assert final.results[1]["test_l2_hole"] != final.results[1]["l2_hole"]
+        assert final.results[1]["epoch"] == 1
+        assert "loss" not in final.results[1]  # nothing was trained
 
 
 def test_workers_are_used_again(searched: Done) -> None:

@@ -83,7 +83,7 @@ def dry_run(out: Console, spec: Spec, rooms: Rooms) -> None:
     request = runner.session_request(spec, assignments[0].knobs, assignments[0].seed)
     image_s, parameters = seconds_an_image(request)
     trial_s = image_s * facts.counts["train"] * spec.budget.epochs
-    finals = spec.seeds * {"best": 1, "every": limit, "trained": 0}[spec.finals]
+    finals = spec.seeds * (limit if spec.finals == "every" else 1) * spec.retrain
     total_s = trial_s * (math.ceil(limit / at_once) + math.ceil(finals / at_once))
     fill = facts.baseline["validation"].get(spec.objective.metric)
     out.print(
