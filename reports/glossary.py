@@ -32,8 +32,8 @@ class Term:
 
 @cache
 def glossary() -> dict[str, Term]:
-    """Every metric that a table may name: those of a validation or test split, those by hole size, then those of training images."""
-    return split_metrics() | binned_metrics() | training_metrics()
+    """Every metric that a table may name: those of a validation or test split, by hole size, of single models, of training images."""
+    return split_metrics() | binned_metrics() | model_metrics() | training_metrics()
 
 
 @cache
@@ -53,6 +53,12 @@ def binned_metrics() -> dict[str, Term]:
         for metric in binned["metrics"]
         for low, high in binned["bins"]
     }
+
+
+@cache
+def model_metrics() -> dict[str, Term]:
+    """Metrics of the validation and the test split that some models alone report."""
+    return _section("models")
 
 
 @cache

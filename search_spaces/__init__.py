@@ -1,6 +1,7 @@
 """Which knobs each model has, with the paper's values. Nothing heavy is imported and nothing runs here."""
 
 from search_spaces import (
+    animal_autoencoder,
     classical_fill,
     cnn_autoencoder,
     completion_gan,
@@ -13,9 +14,11 @@ from search_spaces import (
     image_autoencoder,
     lsgan,
     lsgan_autoencoder,
+    neighbour_network,
     patch_autoencoder,
     pconv_unet,
     pixel_cnn,
+    pixel_regression,
     pluralistic,
     progressive,
     row_lstm,
@@ -37,12 +40,15 @@ SPACES: dict[str, Space] = {
     "cvae": cvae.SPACE,
     "completion_gan": completion_gan.SPACE,
     "classical_fill": classical_fill.SPACE,
+    "pixel_regression": pixel_regression.SPACE,
+    "neighbour_network": neighbour_network.SPACE,
     "context_encoder": context_encoder.SPACE,
     "pconv_unet": pconv_unet.SPACE,
     "lsgan": lsgan.SPACE,
     "lsgan_autoencoder": lsgan_autoencoder.SPACE,
     "pluralistic": pluralistic.SPACE,
     "progressive": progressive.SPACE,
+    "animal_autoencoder": animal_autoencoder.SPACE,
 }
 
 __all__ = ["SPACES", "Choice", "Interval", "Knob", "Space", "Value"]

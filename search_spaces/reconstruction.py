@@ -5,6 +5,7 @@ from search_spaces.knob import Choice, Interval, Space
 PLACES = "section 1.1"
 FUTURE = "chapter 4"
 NOT_GIVEN = "not given in the source"
+PLACEMENTS = ("as_measured", "centre", "random_square", "random_rectangle")
 FILLS = ("ring_mean", "telea", "navier_stokes", "biharmonic")
 
 SHARED: Space = {
@@ -13,7 +14,7 @@ SHARED: Space = {
     "border_weight": Interval(0.0, 20.0, 1.0, "factor", FUTURE, "'larger weights'; 1 = the plain mean"),
     "border_px": Interval(0, 8, 1, "px", FUTURE, "no width given; 8 is most of a 12 px hole's inside", kind="int"),
     "overlap_px": Interval(0, 8, 0, "px", FUTURE, "'overlap ... a bit', no width given; 0 = none", kind="int"),
-    "train_placement": Choice(("as_measured", "centre", "random_square"), "as_measured", "", PLACES, "a random square in the source"),
+    "train_placement": Choice(PLACEMENTS, "as_measured", "", PLACES, "a random square in the source"),
     "train_hole_px": Interval(0, 512, 0, "px", PLACES, "12 px in the source; 0 = as in measuring", kind="int"),
     "learning_rate": Interval(1e-5, 1e-2, 1e-3, "per step", NOT_GIVEN, "two decades below Adam's default, one above", log=True),
     "decay_factor": Interval(0.1, 1.0, 1.0, "factor", NOT_GIVEN, "1 = no decay; below 0.1 training freezes"),

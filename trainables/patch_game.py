@@ -1,4 +1,4 @@
-"""What `pluralistic` and `progressive` share: a completing network against least-squares discriminators that score patches.
+"""What `pluralistic`, `progressive` and `animal_autoencoder` share: a network against least-squares discriminators that score patches.
 
 A discriminator gives one score for each patch of an image, 1 for a true one and 0 for a made one; D minimises half the squared distances
 to these labels, the network the squared distance of its own scores to 1. Everything works in [-1, 1].
@@ -12,7 +12,7 @@ Deviations: those of `trainables.reconstruction`, and
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -80,16 +80,18 @@ class PatchGame(Reconstructor):
 
     A discriminator that tells all images apart has not won, since the squared distance to the label keeps its gradient. The network has won
     where the mean scores of true and made images, cut to [0, 1], are less than 0.02 apart. Figures of several discriminators are their
-    means; without discriminators all figures of the game are 0.
+    means over the batches in which they take part; while none does, all figures of the game are 0.
 
     Attributes:
         judges: name of each discriminator, and which of `outputs` it is shown.
         sees_composites: made images hold the true known pixels, so patches count by their share of the hole.
+        playing: names of the discriminators that take part in the current batch.
     """
 
     extra_metrics = HEALTH | GAP
     judges: ClassVar[Mapping[str, str]]
     sees_composites: ClassVar[bool]
+    playing: Sequence[str] = ()
 
     def __init__(self, config: PatchGameConfig, image_px: int, mask: Mask) -> None:
         super().__init__(config, image_px, mask)
@@ -101,7 +103,7 @@ class PatchGame(Reconstructor):
         super().adopt(network)
         betas = (self.config.momentum, SECOND_MOMENT)
         self.optimizers["network"] = torch.optim.Adam(network.parameters(), lr=self.config.learning_rate, betas=betas)
-        if not self.config.adversarial_weight:
+        if not self.has_game:
             return
         check_size(self.image_px, 2**PATCH_HALVINGS)
         for name in self.judges:
@@ -110,9 +112,18 @@ class PatchGame(Reconstructor):
             self.optimizers[name] = torch.optim.Adam(self.networks[name].parameters(), lr=rate, betas=betas)
 
     @property
+    def has_game(self) -> bool:
+        """Whether discriminators are built."""
+        return self.config.adversarial_weight > 0
+
+    @property
     def discriminators(self) -> list[str]:
         """Names of the discriminators that there are."""
         return [name for name in self.judges if name in self.networks]
+
+    def players(self, epoch: float) -> list[str]:
+        """The discriminators that take part at a position in the training; all of them, unless a model has them join later for good."""
+        return self.discriminators
 
     @abstractmethod
     def outputs(self, image: Tensor, known: Tensor) -> dict[str, Tensor]:
@@ -148,8 +159,8 @@ class PatchGame(Reconstructor):
     def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
         self.set_training(True)
         seen = [self._iteration(batch) for batch in batches]
-        figures = {name: float(torch.stack([step[name] for step in seen]).mean()) for name in seen[0]}
-        if not self.discriminators:
+        figures = {name: float(torch.stack([step[name] for step in seen if name in step]).mean()) for name in seen[-1]}
+        if not self.playing:
             return dict.fromkeys(HEALTH | GAP, 0.0) | figures
         figures["loss_ratio"] = loss_ratio(figures)
         self.collapse_reason = self.game.judge(figures, "the generator" if figures["gap_probability"] < WON_GAP else "")
@@ -205,9 +216,10 @@ class PatchGame(Reconstructor):
     def _iteration(self, batch: Batch) -> dict[str, Tensor]:
         image, known, optimizer = batch.image, batch.known, self.optimizers["network"]
         self.set_rate(optimizer, self.config.learning_rate, batch.epoch)
+        self.playing = self.players(batch.epoch)
         outputs = self.outputs(image, known)
         steps = []
-        for name in self.discriminators:
+        for name in self.playing:
             self.set_rate(self.optimizers[name], self.config.discriminator_learning_rate, batch.epoch)
             steps.append(self._discriminator_step(name, signed(image), outputs[self.judges[name]].detach(), known))
         figures = {key: torch.stack([step[key] for step in steps]).mean() for key in (steps[0] if steps else ())}

@@ -27,7 +27,7 @@ from trainables.model import InpaintingModel
 INPUT_CHANNELS = 4
 
 FirstStage = Literal["none", "ring_mean", "telea", "navier_stokes", "biharmonic"]
-Placement = Literal["as_measured", "centre", "random_square"]
+Placement = Literal["as_measured", "centre", "random_square", "random_rectangle"]
 PLACEMENTS: tuple[str, ...] = get_args(Placement)
 
 
@@ -42,7 +42,7 @@ class ReconstructionConfig:
         border_px: how far that border reaches into the hole; not given in the source.
         overlap_px: how far it reaches into the known pixels; chapter 4 ("overlap ... a bit"), no width given, 0 = none.
         train_placement: where the holes are in training, if not where they are in measuring; section 1.1, a random square.
-        train_hole_px: their side in training; 0 = as in measuring.
+        train_hole_px: their side in training, a rectangle's longest; 0 = as in measuring.
         learning_rate: Adam's; not given in the source.
         decay_factor: what the rate is multiplied by; not given in the source. 1 = no decay.
         decay_epochs: after how many epochs each time; not given in the source.

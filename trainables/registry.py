@@ -19,12 +19,15 @@ MODELS: dict[str, str] = {
     "cvae": "trainables.cvae:Cvae",
     "completion_gan": "trainables.completion_gan:CompletionGan",
     "classical_fill": "trainables.classical_fill:ClassicalFill",
+    "pixel_regression": "trainables.pixel_regression:PixelRegression",
+    "neighbour_network": "trainables.neighbour_network:NeighbourNetwork",
     "context_encoder": "trainables.context_encoder:ContextEncoder",
     "pconv_unet": "trainables.pconv_unet:PconvUnet",
     "lsgan": "trainables.lsgan:Lsgan",
     "lsgan_autoencoder": "trainables.lsgan_autoencoder:LsganAutoencoder",
     "pluralistic": "trainables.pluralistic:Pluralistic",
     "progressive": "trainables.progressive:Progressive",
+    "animal_autoencoder": "trainables.animal_autoencoder:AnimalAutoencoder",
 }
 
 

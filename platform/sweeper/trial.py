@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import ray.tune
 from sweeper.rooms import Rooms, SessionRequest, TrainingSession
 
 CHECKPOINT_ERROR = "CheckpointError"
+CLOCK_FILE = "wall_s.txt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +34,8 @@ class TrialPlan:
 class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
     """Trains one configuration after another.
 
-    A result holds "metrics" (the session's), the objective's value under its own name, "step", and at the end one of
+    A result holds "metrics" (the session's, and "wall_s", the seconds that all steps so far took), the objective's value under its own
+    name, "step", and at the end one of
     "finished": True (the whole budget was trained),
     "diverged": what was not finite, "loss" or the objective (the checkpoint of the step before stays the last),
     "collapsed": why the adversarial game is over,
@@ -56,11 +59,13 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
             return {"failed": self._failure, "done": True}
         if self._trained():  # by the trial that it goes on from, or interrupted before its end
             return self._as_it_is(self._session)
+        begun_s = time.monotonic()
         try:
             metrics = self._session.step()
         except self._plan.rooms.user_errors as error:
             return {"failed": str(error), "done": True}
-        result: dict[str, Any] = {"step": self._session.steps, "metrics": metrics}
+        self._wall_s += time.monotonic() - begun_s
+        result: dict[str, Any] = {"step": self._session.steps, "metrics": metrics | {"wall_s": self._wall_s}}
         objective = self._request.objective
         for name in ("loss", objective):
             if not math.isfinite(metrics[name]):
@@ -81,7 +86,7 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
         if not self._final:
             return result
         session.restore_best()
-        metrics = session.evaluate("validation") | {"epoch": session.epoch}
+        metrics = session.evaluate("validation") | {"epoch": session.epoch, "wall_s": self._wall_s}
         objective = self._request.objective
         return result | {"metrics": metrics, objective: metrics[objective], "test": session.evaluate("test")}
 
@@ -93,6 +98,7 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
         """Writes the session."""
         if self._session is not None:
             self._session.save(Path(checkpoint_dir))
+            (Path(checkpoint_dir) / CLOCK_FILE).write_text(f"{self._wall_s:.3f}")
 
     def load_checkpoint(self, checkpoint: str) -> None:
         """Continues after a lost worker; a damaged checkpoint gives way to the one before it."""
@@ -103,6 +109,7 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
     def _open(self, config: dict[str, Any]) -> None:
         self._session: TrainingSession | None = None
         self._failure = ""
+        self._wall_s = 0.0
         self._final = config["trial"].startswith("final")
         self._request = dataclasses.replace(self._plan.request, knobs=config["knobs"], seed=config["seed"])
         try:
@@ -117,8 +124,15 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
             try:
                 if self._session is not None:
                     self._session.load(Path(checkpoint))
+                    self._wall_s = _clock(Path(checkpoint))
                 return
             except self._plan.rooms.user_errors as error:
                 if type(error).__name__ != CHECKPOINT_ERROR:
                     raise
                 self._session = self._plan.rooms.open_session(self._request)
+
+
+def _clock(checkpoint: Path) -> float:
+    """The seconds that a checkpoint's steps took; 0 where it does not say."""
+    file = checkpoint / CLOCK_FILE
+    return float(file.read_text() or 0) if file.is_file() else 0.0

@@ -1,10 +1,12 @@
 """The worker's side of a sweep, driven by hand: steps, checkpoints that are damaged, models that go wrong."""
 
+import itertools
 import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -95,10 +97,22 @@ def test_a_final_run_of_a_trained_session_measures_it_and_trains_nothing(start: 
         session.step()
     session.restore_best()
     assert result["test"] == session.evaluate("test")
-    assert result["metrics"] == session.evaluate("validation") | {"epoch": EPOCHS}
+    assert result["metrics"] == session.evaluate("validation") | {"epoch": EPOCHS, "wall_s": result["metrics"]["wall_s"]}
     assert result["l2_hole"] == result["metrics"]["l2_hole"]
     assert (result["step"], result["finished"], result["done"]) == (EPOCHS, True, True)
     assert start(trial="search-0000", resume_from=[str(tmp_path / "checkpoint_000000")]).step().keys() == {"step", "finished", "done"}
+
+
+def test_the_clock_counts_the_steps_of_all_processes(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = itertools.count()  # one at each look: a step looks twice
+    monkeypatch.setattr("sweeper.trial.time", SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    first = start()
+    assert [first.step()["metrics"]["wall_s"] for _ in range(2)] == [1, 2]
+    checkpoint = saved(first, tmp_path / "checkpoint_000000")
+    assert start(resume_from=[checkpoint]).step()["metrics"]["wall_s"] == 3
+    assert start().step()["metrics"]["wall_s"] == 1
+    assert first.reset_config(config())
+    assert first.step()["metrics"]["wall_s"] == 1
 
 
 def test_a_checkpoint_continues_exactly(start: Start, tmp_path: Path) -> None:

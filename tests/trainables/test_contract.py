@@ -34,12 +34,15 @@ TINY: dict[str, dict[str, Any]] = {"cnn_autoencoder": _PATCH, "dcgan": _GAME, "w
     "cvae": {"base_filters": 4, "latent": 64, "batch_images": 8},
     "completion_gan": {"filters": 8, "batch_images": 8, "known_discriminator": True},
     "classical_fill": {"method": "ring_mean", "batch_images": 8},
+    "pixel_regression": {"batch_images": 8},
+    "neighbour_network": {"hidden": 8, "positions": 32, "batch_images": 8},
     "context_encoder": {"base_filters": 8, "discriminator_filters": 8, "latent": 32, "batch_images": 8},
     "pconv_unet": {"base_filters": 8, "perceptual_features": "random", "batch_images": 4},
     "lsgan": _SEARCH,
     "lsgan_autoencoder": _SEARCH | {"autoencoder_filters": 4, "gan_epochs": 0.5, "refine_images": 4},
     "pluralistic": {"base_filters": 4, "latent": 8, "discriminator_filters": 4, "samples": 2, "batch_images": 8},
     "progressive": {"coarse_filters": 4, "refinement_filters": 4, "discriminator_filters": 4, "batch_images": 8},
+    "animal_autoencoder": {"base_filters": 4, "dense": 32, "decoder_filters": 4, "batch_images": 8},
 }
 IMAGE_PX: dict[str, int] = {}  # where 32 px is not what the model takes
 # Where a knob's values ask something of another one: the other knobs with which all of them are allowed.
@@ -47,6 +50,7 @@ BESIDE: dict[tuple[str, str], dict[str, Any]] = {
     ("pconv_unet", "perceptual_images"): {"batch_images": 8},
     ("pconv_unet", "accumulation_steps"): {"batch_images": 8},
     ("pluralistic", "adversarial_weight"): {"fill_with": "mean"},
+    ("animal_autoencoder", "hole_weight"): {"overlap_px": 4},
 }
 
 every_model = pytest.mark.parametrize("name", MODELS)

@@ -388,7 +388,10 @@ def test_stride_two_pads_at_the_top_and_left() -> None:
     ("knobs", "message"),
     [
         ({"first_stage": "cubic"}, "first_stage must be one of none, ring_mean, telea, navier_stokes, biharmonic, but got 'cubic'"),
-        ({"train_placement": "edge"}, "train_placement must be one of as_measured, centre, random_square, but got 'edge'"),
+        (
+            {"train_placement": "edge"},
+            "train_placement must be one of as_measured, centre, random_square, random_rectangle, but got 'edge'",
+        ),
         ({"precision": "float16"}, "precision must be float32 or bfloat16, but got 'float16'"),
         ({"hole_weight": -0.1}, "hole_weight must be at least 0, but got -0.1; use 0 or more"),
         ({"border_weight": -1.0}, "border_weight must be at least 0, but got -1.0"),
