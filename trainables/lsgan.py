@@ -232,6 +232,13 @@ class Lsgan(InpaintingModel):
         descent = Descent(config.search_steps, config.search_step, config.search_momentum, config.z_bound)
         return search(loss, points[:, None].expand(-1, len(image), -1), descent)
 
+    @torch.no_grad()
+    def samples(self, count: int) -> Tensor:
+        """From the first starting points of a search, in evaluation mode."""
+        self.set_training(False)
+        points = starting_points(count, self.config.latent, 1.0)
+        return (self.generate(points.to(self.device_of("generator"))) + 1) / 2
+
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"game": self.game.state_dict()}
 

@@ -159,6 +159,10 @@ class InpaintingModel(ABC):
         """
         return {}
 
+    def samples(self, count: int) -> Tensor | None:
+        """Images that the model makes of nothing, (count, 3, H, W) float32 in [0, 1], the same at every call; None where it makes none."""
+        return None
+
     def network_inputs(self) -> dict[str, tuple[Tensor, ...]]:
         """What each network takes in for one image, as the arguments of one call, on the device of its weights; their values are nothing.
 

@@ -339,6 +339,16 @@ def test_a_sweep_from_its_start_to_its_leaderboard(sweep: Callable[..., Said], p
     assert unknown.code == 2
     assert "but 'yours' is not; there is: mine" in unknown.err
 
+    sizes = []
+    for options in ((), ("--fills-only",)):
+        drawn = sweep("pictures", "mine", "--to", "grid.png", "--images", "2", *options)
+        assert (drawn.code, drawn.out.strip()) == (0, f"wrote {place / 'grid.png'}")
+        sizes.append(Image.open("grid.png").size)
+    assert sizes[0][0] > sizes[1][0]  # neither input nor truth
+    sampled = sweep("samples", "mine")
+    assert sampled.code == 2
+    assert "a model must make whole images to be sampled, but cnn_autoencoder fills holes alone; use 'sweep pictures'" in sampled.err
+
     resumed = sweep("resume", "mine")
     assert resumed.code == 0
     assert "mine is finished: 2 complete" in resumed.out

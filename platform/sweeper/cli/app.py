@@ -119,6 +119,7 @@ def pictures(
     to: Annotated[Path, typer.Option(help="Where the picture goes: .png, .webp or .jpg.")] = Path("pictures.png"),
     images: Annotated[int, typer.Option(min=1, max=64, help="How many images.")] = 8,
     split: Annotated[str, typer.Option(help="validation or test.")] = "validation",
+    fills_only: Annotated[bool, typer.Option("--fills-only", help="Show no pixel of the images, only what the models made.")] = False,
     home: HomeOption = Path(),
 ) -> None:
     """Draw the best models of several sweeps side by side on the same images."""
@@ -127,7 +128,22 @@ def pictures(
 
     if split not in ("validation", "test"):
         raise SpecError(f"--split must be validation or test, but got {split!r}; name one of these")
-    draw(installed_rooms(), Home(home), names, to, images=images, split=split)
+    draw(installed_rooms(), Home(home), names, to, images=images, split=split, fills_only=fills_only)
+    out.print(f"wrote {to.resolve()}", soft_wrap=True)
+
+
+@app.command()
+def samples(
+    name: Annotated[str, typer.Argument(help="A sweep over a model that makes whole images, like lsgan.")],
+    to: Annotated[Path, typer.Option(help="Where the picture goes: .png, .webp or .jpg.")] = Path("samples.png"),
+    images: Annotated[int, typer.Option(min=1, max=256, help="How many images.")] = 32,
+    home: HomeOption = Path(),
+) -> None:
+    """Draw images that a sweep's best model makes of nothing."""
+    from sweeper.cli.pictures import draw_samples
+    from sweeper.cli.rooms import installed_rooms
+
+    draw_samples(installed_rooms(), Home(home), name, to, images=images)
     out.print(f"wrote {to.resolve()}", soft_wrap=True)
 
 

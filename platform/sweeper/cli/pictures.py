@@ -1,21 +1,21 @@
-"""Pictures of several sweeps side by side: the same images, one column a sweep's best model."""
+"""Pictures of sweeps' best models: several side by side on the same images, or what one of them makes of nothing."""
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from sweeper import cluster, runner
-from sweeper.cli.rooms import side_by_side
+from sweeper.cli import rooms as installed
 from sweeper.errors import SweepStateError
 from sweeper.home import Home
 from sweeper.journal import ranked, read_trials
 from sweeper.rooms import Rooms, SessionRequest
-from sweeper.spec import read_spec
+from sweeper.spec import Spec, read_spec
 from sweeper.validation import validate
 
 
-def draw(rooms: Rooms, home: Home, names: Sequence[str], file: Path, *, images: int, split: str) -> None:
-    """Draws the grid.
+def draw(rooms: Rooms, home: Home, names: Sequence[str], file: Path, *, images: int, split: str, fills_only: bool) -> None:
+    """Draws a grid of fills, one column a sweep.
 
     Args:
         rooms: the neighbours.
@@ -24,6 +24,7 @@ def draw(rooms: Rooms, home: Home, names: Sequence[str], file: Path, *, images: 
         file: where the picture goes; its suffix names the format.
         images: how many rows.
         split: "validation" or "test".
+        fills_only: no pixel of the images, only what the models made.
 
     Raises:
         SweepStateError: a sweep that is not there, has no checkpoint, or is on other data or holes than the first.
@@ -31,17 +32,41 @@ def draw(rooms: Rooms, home: Home, names: Sequence[str], file: Path, *, images: 
     models: dict[str, tuple[SessionRequest, Path]] = {}
     places = set()
     for name in names:
-        spec = validate(read_spec(str(home.spec_file(name))), rooms)
-        metric = spec.objective.metric
-        best = ranked(read_trials(home.folder(name)).values(), metric, rooms.metrics[metric])
-        checkpoints = cluster.checkpoints_of(home.folder(name) / "checkpoints", best[0].trial) if best else []
-        if not checkpoints:
-            raise SweepStateError(f"a sweep must have a trial with a checkpoint to be drawn, but {name!r} has none; run it first")
-        request = runner.session_request(spec, best[0].knobs, best[0].seed)
-        models[name] = (dataclasses.replace(request, device="cpu", threads=None), checkpoints[0])
+        spec, request, checkpoint = _best(rooms, home, name)
+        models[name] = (request, checkpoint)
         places.add((spec.data.name, spec.data.image_px, spec.mask))
     if len(places) > 1:
         raise SweepStateError(
             f"sweeps must be on the same images and holes to be drawn side by side, but {', '.join(names)} differ; choose others"
         )
-    side_by_side(models, file, images, split)
+    installed.side_by_side(models, file, images, split, fills_only=fills_only)
+
+
+def draw_samples(rooms: Rooms, home: Home, name: str, file: Path, *, images: int) -> None:
+    """Draws what a sweep's best model makes of nothing.
+
+    Args:
+        rooms: the neighbours.
+        home: where the sweep lives.
+        name: the sweep.
+        file: where the picture goes; its suffix names the format.
+        images: how many.
+
+    Raises:
+        SweepStateError: a sweep that is not there or has no checkpoint, or a model that only fills holes.
+    """
+    spec, request, checkpoint = _best(rooms, home, name)
+    if not installed.samples(request, checkpoint, file, images):
+        raise SweepStateError(f"a model must make whole images to be sampled, but {spec.model} fills holes alone; use 'sweep pictures'")
+
+
+def _best(rooms: Rooms, home: Home, name: str) -> tuple[Spec, SessionRequest, Path]:
+    """A sweep's spec, and session and newest checkpoint of its best trial."""
+    spec = validate(read_spec(str(home.spec_file(name))), rooms)
+    metric = spec.objective.metric
+    best = ranked(read_trials(home.folder(name)).values(), metric, rooms.metrics[metric])
+    checkpoints = cluster.checkpoints_of(home.folder(name) / "checkpoints", best[0].trial) if best else []
+    if not checkpoints:
+        raise SweepStateError(f"a sweep must have a trial with a checkpoint to be drawn, but {name!r} has none; run it first")
+    request = runner.session_request(spec, best[0].knobs, best[0].seed)
+    return spec, dataclasses.replace(request, device="cpu", threads=None), checkpoints[0]

@@ -17,7 +17,7 @@ from trainables import METRICS, MODELS, ConfigError, ImageSource, InpaintingErro
 from trainables.data import MASK_KINDS, READERS, SPLITS, batches, open_images
 from trainables.layers import layer_table
 from trainables.model import InpaintingModel, build_config
-from trainables.pictures import picture_grid
+from trainables.pictures import picture_grid, sample_grid
 from trainables.registry import load_model
 from trainables.ring_mean import ring_mean_fill
 from trainables.session import evaluate
@@ -111,7 +111,7 @@ def picture(request: SessionRequest, checkpoint: Path, file: Path) -> None:
     picture_grid(session.images.validation[:PICTURE_IMAGES], session.model.mask, fills).save(file)
 
 
-def side_by_side(models: Mapping[str, tuple[SessionRequest, Path]], file: Path, count: int, split: str) -> None:
+def side_by_side(models: Mapping[str, tuple[SessionRequest, Path]], file: Path, count: int, split: str, *, fills_only: bool) -> None:
     """Writes a picture grid with one column a model, each from its checkpoint's best step, on the same images and holes."""
     fills: dict[str, Any] = {"ring mean": ring_mean_fill}
     for name, (request, checkpoint) in models.items():
@@ -119,7 +119,18 @@ def side_by_side(models: Mapping[str, tuple[SessionRequest, Path]], file: Path, 
         session.load(checkpoint)
         session.restore_best()
         fills[name] = session.model.fill
-    picture_grid(getattr(session.images, split)[:count], session.model.mask, fills).save(file)
+    picture_grid(getattr(session.images, split)[:count], session.model.mask, fills, fills_only=fills_only).save(file)
+
+
+def samples(request: SessionRequest, checkpoint: Path, file: Path, count: int) -> bool:
+    """Writes images that a checkpoint's best step makes of nothing; whether the model makes any."""
+    session = open_session(request)
+    session.load(checkpoint)
+    session.restore_best()
+    made = session.model.samples(count)
+    if made is not None:
+        sample_grid(made.cpu()).save(file)
+    return made is not None
 
 
 def seconds_an_image(request: SessionRequest) -> tuple[float, int]:
