@@ -17,6 +17,8 @@ from typing import Annotated
 
 import typer
 
+from reports.curves import Curves, check_curve_names, read_curves
+from reports.curves_drawn import Trace, curves_csv, curves_page, draw_curves, drawn, traces
 from reports.errors import ReportError
 from reports.figures import draw
 from reports.index_page import index_page
@@ -45,12 +47,14 @@ class Built:
         folder: where it is.
         measured: measured and all cells of each table, by name.
         layers: how much of each layer table agrees, in words, by name.
+        curves: how much of each figure over epochs is there, in words, by name.
         sweeps: how many there are.
     """
 
     folder: Path
     measured: dict[str, tuple[int, int]]
     layers: dict[str, str]
+    curves: dict[str, str]
     sweeps: int
 
 
@@ -60,17 +64,19 @@ def build(home: Home, out: Path | None = None, only: Sequence[str] = (), tables:
     Args:
         home: where sweeps live and which store they are in.
         out: the report's folder, made anew; None = `report/` in the home folder.
-        only: names of the tables to build; none = all.
+        only: names of the tables and figures to build; none = all.
         tables: folder of table files; None = those that come with the package.
 
     Raises:
         ReportError: a table file that cannot be used, or a folder that holds something else than a report.
         TrackingError: no store, or one that does not answer.
     """
-    every, layered = read_tables(tables), read_layer_tables(tables)
+    every, layered, figures = read_tables(tables), read_layer_tables(tables), read_curves(tables)
     names = {table.name for table in every}
     check_names(layered, names)
-    _check_only(only, names | {table.name for table in layered})
+    names |= {table.name for table in layered}
+    check_curve_names(figures, names)
+    _check_only(only, names | {curves.name for curves in figures})
     chosen = [table for table in every if not only or table.name in only]
     place = (home.root / "report" if out is None else out).resolve()
     _check_place(place)
@@ -79,13 +85,17 @@ def build(home: Home, out: Path | None = None, only: Sequence[str] = (), tables:
     with _draft(place) as folder:
         filled = {table.name: ranking(table, fill(table, sweeps)) for table in chosen}
         compared = {table.name: compare(table, sweeps, store) for table in layered if not only or table.name in only}
+        traced = [(curves, traces(curves, sweeps, store)) for curves in figures if not only or curves.name in only]
         stems = _write_sweeps(folder / "sweeps", store, sweeps)
         _write_tables(folder / "tables", filled, sweeps)
         _write_layers(folder / "tables", compared)
-        (folder / "index.md").write_text(index_page(filled, compared, sweeps, stems), encoding="utf-8")
-        (folder / MARK).write_text(json.dumps({"tables": [*filled, *compared], "sweeps": stems}, indent=2) + "\n", encoding="utf-8")
+        _write_curves(folder / "tables", traced)
+        (folder / "index.md").write_text(index_page(filled, compared, traced, sweeps, stems), encoding="utf-8")
+        built = [*filled, *compared, *(curves.name for curves, _ in traced)]
+        (folder / MARK).write_text(json.dumps({"tables": built, "sweeps": stems}, indent=2) + "\n", encoding="utf-8")
     measured = {name: (sum(cell.value is not None for cell in cells), len(cells)) for name, (_, cells) in filled.items()}
-    return Built(place, measured, {name: comparison.words for name, comparison in compared.items()}, len(sweeps))
+    words = {name: comparison.words for name, comparison in compared.items()}
+    return Built(place, measured, words, {curves.name: drawn(curves, found) for curves, found in traced}, len(sweeps))
 
 
 def _check_only(only: Sequence[str], names: set[str]) -> None:
@@ -108,6 +118,13 @@ def _write_layers(folder: Path, compared: dict[str, Comparison]) -> None:
     for name, comparison in compared.items():
         (folder / f"{name}.md").write_text(layers_page(comparison), encoding="utf-8")
         (folder / f"{name}.csv").write_text(layers_csv(comparison), encoding="utf-8")
+
+
+def _write_curves(folder: Path, traced: Sequence[tuple[Curves, Sequence[Trace]]]) -> None:
+    for curves, found in traced:
+        (folder / f"{curves.name}.md").write_text(curves_page(curves, found), encoding="utf-8")
+        (folder / f"{curves.name}.csv").write_text(curves_csv(curves, found), encoding="utf-8")
+        draw_curves(curves, found, folder)
 
 
 def _write_sweeps(folder: Path, store: Store, sweeps: list[Sweep]) -> list[str]:
@@ -167,7 +184,7 @@ StoreOption = Annotated[
     str, typer.Option("--store", envvar="MLFLOW_TRACKING_URI", help="MLflow store; default: mlflow.db in the home folder.")
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", help="The report's folder, made anew; default: report/ in the home folder.")]
-OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="A table, as beyond_cnns_1; may be repeated. Others are left out.")]
+OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="A table or figure, as beyond_cnns_1; may be repeated.")]
 TablesOption = Annotated[Path | None, typer.Option("--tables", help="Folder of table files; default: the package's own.")]
 
 
@@ -183,7 +200,7 @@ def command(
     built = build(Home(home, store), out, only or [], tables)
     for name, (measured, cells) in built.measured.items():
         typer.echo(f"{name}: {measured} of {cells} cells measured")
-    for name, words in built.layers.items():
+    for name, words in (built.layers | built.curves).items():
         typer.echo(f"{name}: {words}")
     typer.echo(f"{built.sweeps} sweep{'' if built.sweeps == 1 else 's'}")
     typer.echo(f"report: {built.folder / 'index.md'}")

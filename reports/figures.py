@@ -1,7 +1,8 @@
 """A table's figure, published beside measured; the same input gives the same bytes, as PNG and as SVG."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,23 +42,36 @@ def draw(table: Table, cells: Sequence[Cell], folder: Path) -> None:
         cells: of the table.
         folder: is there.
     """
-    with mpl.rc_context(), warnings.catch_warnings():
-        mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
+    with styled():
         if table.figure.kind == "curves":
-            figure = _figure(HEIGHT_IN)
+            figure = panels_figure(HEIGHT_IN)
             _curves(figure.subplots(), table, cells)
         else:
-            figure = _figure(0.6 + len(table.columns) * (PANEL_IN + 2 * BAR_IN * len(table.rows)))
+            figure = panels_figure(0.6 + len(table.columns) * (PANEL_IN + 2 * BAR_IN * len(table.rows)))
             panels = figure.subplots(len(table.columns), squeeze=False)[:, 0]
             for column, colour, axes in zip(table.columns, _colours(len(table.columns)), panels, strict=True):
                 _bars(axes, table, column, [cell for cell in cells if cell.column.key == column.key], colour)
         figure.suptitle(f"{table.document}, {table.label}")
-        figure.savefig(folder / f"{table.name}.png", dpi=150, metadata={"Software": None})
-        figure.savefig(folder / f"{table.name}.svg", metadata={"Date": None, "Creator": None})
+        save(figure, table.name, folder)
 
 
-def _figure(height_in: float) -> Figure:
+@contextmanager
+def styled() -> Iterator[None]:
+    """The reports' own style for the length of a `with`, whatever a user's matplotlib is set to."""
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        yield
+
+
+def save(figure: Figure, name: str, folder: Path) -> None:
+    """Writes NAME.png and NAME.svg, without dates."""
+    figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
+    figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+
+
+def panels_figure(height_in: float) -> Figure:
+    """An empty figure of the reports' width."""
     figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
     FigureCanvasAgg(figure)
     return figure

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from reports.curves import Curves
+from reports.curves_drawn import Trace, drawn
 from reports.layers_built import Comparison
 from reports.markdown import markdown_table
 from reports.selection import Cell, Sweep
@@ -19,13 +21,18 @@ HOW_TO_READ = """\
 
 
 def index_page(
-    filled: Mapping[str, tuple[Table, Sequence[Cell]]], layers: Mapping[str, Comparison], sweeps: Sequence[Sweep], stems: Sequence[str]
+    filled: Mapping[str, tuple[Table, Sequence[Cell]]],
+    layers: Mapping[str, Comparison],
+    curves: Sequence[tuple[Curves, Sequence[Trace]]],
+    sweeps: Sequence[Sweep],
+    stems: Sequence[str],
 ) -> str:
     """The page in Markdown.
 
     Args:
         filled: each table with its cells, by name.
         layers: each layer table with what was built, by name.
+        curves: each figure over epochs with what is drawn.
         sweeps: the newest first.
         stems: file name of each sweep's page, without ending.
     """
@@ -42,6 +49,8 @@ def index_page(
         markdown_table(["table", "shows", "measured", "files"], rows),
         "## Layer tables\n" if layers else "",
         _layers(layers) if layers else "",
+        "## Figures over epochs\n" if curves else "",
+        _curves(curves) if curves else "",
         "## Sweeps in this store\n",
         _sweeps(sweeps, stems),
         "## Glossary\n",
@@ -59,6 +68,14 @@ def _layers(layers: Mapping[str, Comparison]) -> str:
         rows.append([title, table.caption, table.model, comparison.words, sweep, f"[CSV](tables/{name}.csv)"])
     note = "The source's networks layer by layer, beside those of the runs in the store.\n\n"
     return note + markdown_table(["table", "shows", "model", "rows", "sweep", "files"], rows)
+
+
+def _curves(curves: Sequence[tuple[Curves, Sequence[Trace]]]) -> str:
+    rows = []
+    for figure, found in curves:
+        title = f"[{figure.document}, {figure.label}](tables/{figure.name}.md)"
+        rows.append([title, figure.caption, drawn(figure, found), f"[CSV](tables/{figure.name}.csv), [figure](tables/{figure.name}.png)"])
+    return markdown_table(["figure", "shows", "drawn", "files"], rows)
 
 
 def _sweeps(sweeps: Sequence[Sweep], stems: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ import io
 
 from reports.layers import PADDINGS, LayerTable, command, conditions
 from reports.layers_built import Comparison, Pair
+from reports.lineage import commit_of
 from reports.markdown import markdown_table
 from sweeper.layers import FILE
 
@@ -109,7 +110,7 @@ def _origin(comparison: Comparison) -> str:
     run, sweep, table = comparison.run, comparison.sweep, comparison.table
     if run is None or sweep is None:
         return ""
-    commit = sweep.tag("git.commit")[:12] + (" + changes" if sweep.tag("git.dirty") == "true" else "")
+    commit = commit_of(sweep)
     headings = ("MLflow run id", "sweep / trial", "model", "images", "holes", "commit")
     row = [run.run_id, f"{sweep.row.name} / {run.trial}", sweep.tag("sweep.model"), f"{sweep.tag('sweep.image_px')} px"]
     lines = [

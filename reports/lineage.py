@@ -64,8 +64,8 @@ class Lineage:
             model = "ring mean" if run.kind == "baseline" else sweep.tag("sweep.model")
             name = f"{sweep.row.name} / {run.trial}" if run.trial else sweep.row.name
             seed = "" if run.seed is None else str(run.seed)
-            commit = sweep.tag("git.commit")[:12] + (" + changes" if sweep.tag("git.dirty") == "true" else "")
-            rows.append([str(place), run.run_id, name, model, data, counts, sweep.tag("sweep.data_fingerprint"), epochs(run), seed, commit])
+            fingerprint = sweep.tag("sweep.data_fingerprint")
+            rows.append([str(place), run.run_id, name, model, data, counts, fingerprint, epochs(run), seed, commit_of(sweep)])
         return rows
 
     def differences(self, table: Table) -> list[list[str]]:
@@ -81,6 +81,11 @@ class Lineage:
                     place = "" if knob.source == NOT_GIVEN else knob.source
                     rows.append([model, name, ", ".join(map(shorten, used)), given, place])
         return rows
+
+
+def commit_of(sweep: Sweep) -> str:
+    """The code that a sweep ran, for a reader."""
+    return sweep.tag("git.commit")[:12] + (" + changes" if sweep.tag("git.dirty") == "true" else "")
 
 
 def epochs(run: Run) -> str:

@@ -70,6 +70,10 @@ class Filler:
         self._writer.end(run_id, state)
         return run_id
 
+    def steps(self, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
+        """What a trial reports at a step."""
+        self._writer.metrics(run_id, step, dict(metrics))
+
     def picture(self, parent: str, colour: tuple[int, int, int]) -> bytes:
         """A sweep's picture grid; gives its bytes."""
         file = self.home / "best.png"

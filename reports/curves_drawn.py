@@ -1,0 +1,131 @@
+"""A figure over epochs filled from a store: its points as CSV, its picture, its page."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reports.curves import Curves, Line, Panel
+from reports.figures import COLOURS, panels_figure, save, styled
+from reports.lineage import commit_of, epochs
+from reports.markdown import NOT_MEASURED, markdown_table
+from reports.selection import COMPLETE, FINISHED, Run, Sweep, has_knobs, meets
+from sweeper.tracking import Store
+
+CSV_FIELDS = ("document", "figure", "panel", "line", "metric", "unit", "run_id", "sweep", "trial", "seed", "step", "epoch", "value")
+PANEL_IN = 2.6
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One trial's values of a line.
+
+    Attributes:
+        panel: where it is drawn.
+        line: what it shows.
+        run: whose it is.
+        sweep: the run's.
+        points: (step, epoch, value), by step.
+    """
+
+    panel: Panel
+    line: Line
+    run: Run
+    sweep: Sweep
+    points: tuple[tuple[int, float, float], ...]
+
+
+def traces(curves: Curves, sweeps: Sequence[Sweep], store: Store) -> list[Trace]:
+    """All that the store has of a figure, panel by panel and line by line.
+
+    Args:
+        curves: the figure.
+        sweeps: the newest first.
+        store: has the trials' metrics.
+    """
+    return [trace for panel in curves.panels for line in panel.lines for trace in _of_line(curves, panel, line, sweeps, store)]
+
+
+def _of_line(curves: Curves, panel: Panel, line: Line, sweeps: Sequence[Sweep], store: Store) -> Iterator[Trace]:
+    where = curves.where.joined(line.where)
+    for sweep in sweeps:
+        if sweep.tag("sweep.state") != FINISHED or not meets(sweep, where):
+            continue
+        runs = [run for run in sweep.trials if run.kind == "search" and run.state == COMPLETE and has_knobs(run, where)]
+        for run in runs:
+            epoch_at = dict(store.history(run.run_id, "epoch"))
+            values = store.history(run.run_id, line.metric)
+            points = tuple((step, epoch_at[step], value) for step, value in values if step in epoch_at)
+            if points:
+                yield Trace(panel, line, run, sweep, points)
+        if runs:
+            return
+
+
+def curves_csv(curves: Curves, found: Sequence[Trace]) -> str:
+    """One line a point, under `CSV_FIELDS`, values with six digits."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_FIELDS)
+    for trace in found:
+        origin = (trace.run.run_id, trace.sweep.row.name, trace.run.trial, "" if trace.run.seed is None else trace.run.seed)
+        shown = (curves.document, curves.number, trace.panel.title, trace.line.title, trace.line.metric, trace.panel.unit)
+        for step, epoch, value in trace.points:
+            writer.writerow((*shown, *origin, step, f"{epoch:g}", f"{value:.6g}"))
+    return text.getvalue()
+
+
+def draw_curves(curves: Curves, found: Sequence[Trace], folder: Path) -> None:
+    """Writes NAME.png and NAME.svg into a folder that is there; one panel above the other, one colour a line, one stroke a trial."""
+    with styled():
+        figure = panels_figure(0.6 + PANEL_IN * len(curves.panels))
+        for panel, axes in zip(curves.panels, figure.subplots(len(curves.panels), squeeze=False)[:, 0], strict=True):
+            for place, line in enumerate(panel.lines):
+                colour, mine = COLOURS[place % len(COLOURS)], [trace for trace in found if trace.panel is panel and trace.line is line]
+                for number, trace in enumerate(mine):
+                    x, y = [epoch for _, epoch, _ in trace.points], [value for _, _, value in trace.points]
+                    axes.plot(x, y, "-" if len(x) > 1 else "o", color=colour, alpha=0.8, label=None if number else line.title)
+                if not mine:
+                    axes.plot([], [], "-", color=colour, label=f"{line.title}: {NOT_MEASURED}")
+            if panel.log and any(trace.panel is panel for trace in found):
+                axes.set_yscale("log")
+            axes.set_title(panel.title, loc="left")
+            axes.set_xlabel("epoch")
+            axes.set_ylabel(panel.unit)
+            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        figure.suptitle(f"{curves.document}, {curves.label}")
+        save(figure, curves.name, folder)
+
+
+def drawn(curves: Curves, found: Sequence[Trace]) -> str:
+    """How many of its lines are there, in words."""
+    lines = [(panel.title, line.title) for panel in curves.panels for line in panel.lines]
+    there = {(trace.panel.title, trace.line.title) for trace in found}
+    return f"{len(there)} of {len(lines)} lines drawn"
+
+
+def curves_page(curves: Curves, found: Sequence[Trace]) -> str:
+    """The page in Markdown."""
+    parts = [
+        f"# {curves.document}, {curves.label}\n",
+        f"{curves.caption}.\n",
+        f"Source: {curves.source}; {curves.place}.\n",
+        f"![{curves.caption}]({curves.name}.png)\n",
+        f"[SVG]({curves.name}.svg), [CSV]({curves.name}.csv); {drawn(curves, found)}. To train it: `{curves.fill}`.\n",
+    ]
+    if curves.notes:
+        parts += ["## Notes\n", "\n".join(f"- {note}" for note in curves.notes) + "\n"]
+    if found:
+        runs = {trace.run.run_id: trace for trace in found}
+        rows = []
+        for trace in runs.values():
+            run, sweep = trace.run, trace.sweep
+            seed = "" if run.seed is None else str(run.seed)
+            where = f"{sweep.tag('sweep.data')}, {sweep.tag('sweep.image_px')} px, {sweep.tag('sweep.mask')}"
+            rows.append(
+                [run.run_id, f"{sweep.row.name} / {run.trial}", sweep.tag("sweep.model"), where, epochs(run), seed, commit_of(sweep)]
+            )
+        headings = ("MLflow run id", "sweep / trial", "model", "data", "epochs", "seed", "commit")
+        parts += ["## Runs\n", markdown_table(headings, rows)]
+    return "\n".join(parts)
