@@ -74,10 +74,9 @@ def connected(address: str | None) -> Iterator[None]:
             options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
         try:
             ray.init(address=address or "local", **options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ResourceError(
-                f"a Ray cluster must answer at {address or 'this machine'}, but none does ({error}); check the address"
-            ) from error
+        except Exception as error:  # Ray raises a bare Exception where a node does not come up in time
+            remedy = "check the address" if address else "the machine may be overloaded or out of memory: end other work and try again"
+            raise ResourceError(f"a Ray cluster must answer at {address or 'this machine'}, but none does ({error}); {remedy}") from error
     try:
         yield
     finally:

@@ -110,6 +110,17 @@ def test_a_cluster_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch)
         pass
 
 
+def test_a_machine_that_is_too_busy_for_ray_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def give_up(address: str, **options: Any) -> None:
+        raise Exception("The current node timed out during startup.")  # as Ray raises it
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", give_up)
+    message = r"at this machine, but none does \(The current node timed out during startup\.\); the machine may be overloaded"
+    with pytest.raises(ResourceError, match=message), cluster.connected(None):
+        pass
+
+
 def test_checkpoints_are_found_over_all_attempts_the_newest_first(tmp_path: Path) -> None:
     for name in ("attempt-001/search-0001/checkpoint_000000", "attempt-001/search-0001/checkpoint_000001"):
         (tmp_path / name).mkdir(parents=True)
