@@ -20,7 +20,7 @@ after it, holds no dropout, and draws its noise from a generator of its own, see
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from trainables.data import Batch, Mask
 from trainables.discriminator import Discriminator, leaky_relu
 from trainables.errors import ConfigError
 from trainables.game import HEALTH, Game, gradient_norm, loss_ratio, noise_at
+from trainables.running_means import means
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class AdversarialAutoencoder(CnnAutoencoder):
         discriminator = Discriminator(config.discriminator_backbone, config.discriminator_filters, side_px, style)
         self.discriminator = discriminator.to(memory_format=torch.channels_last)
         self.networks["discriminator"] = self.discriminator
-        self.game = Game(config.collapse_evaluations)
+        self.game: Game = Game(config.collapse_evaluations)
 
     @abstractmethod
     def discriminator_loss(self, real: Tensor, fake: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -126,12 +127,7 @@ class AdversarialAutoencoder(CnnAutoencoder):
 
     def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
         self.set_training(True)
-        seen = []
-        for batch in batches:
-            self.set_rate(self.optimizers["network"], self.config.learning_rate, batch.epoch)
-            self.set_rate(self.optimizers["discriminator"], self.config.discriminator_learning_rate, batch.epoch)
-            seen.append(self._iteration(batch))
-        health = {name: float(torch.stack([step[name] for step in seen]).mean()) for name in seen[0]}
+        health = means(self._iteration(batch) for batch in batches)
         health["loss_ratio"] = loss_ratio(health)
         self.collapse_reason = self.game.judge(health, self.winner_of(health))
         return health | {"collapsed": float(bool(self.collapse_reason))}
@@ -201,15 +197,9 @@ class AdversarialAutoencoder(CnnAutoencoder):
         seen = torch.zeros(1, 3, side_px, side_px, device=self.device_of("discriminator"))
         return super().network_inputs() | {"discriminator": (seen,)}
 
-    def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"game": self.game.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any], *, weights_only: bool = False) -> None:
-        super().load_state_dict(state, weights_only=weights_only)
-        if not weights_only:
-            self.collapse_reason = self.game.load_state_dict(state)
-
     def _iteration(self, batch: Batch) -> dict[str, Tensor]:
+        self.set_rate(self.optimizers["network"], self.config.learning_rate, batch.epoch)
+        self.set_rate(self.optimizers["discriminator"], self.config.discriminator_learning_rate, batch.epoch)
         patch = self.patch(batch.image * batch.known)
         real, fake = self.seen_of(batch.image), self.seen_of(batch.image, patch.detach())
         noise = noise_at(batch.epoch)

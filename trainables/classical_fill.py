@@ -8,13 +8,13 @@ Deviations: none; OpenCV's and scikit-image's implementations are used.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from trainables.classical import Method, check_method, classical_fill
 from trainables.data import Batch, Mask
 from trainables.errors import ConfigError
 from trainables.model import InpaintingModel
+from trainables.running_means import Means
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ class ClassicalFill(InpaintingModel):
 
     def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
         """Gives the mean squared error over the holes."""
-        losses = []
+        losses = Means()
         for batch in batches:
             hole = 1 - batch.known
             error = (hole * (self.predict(batch.image * batch.known, batch.known) - batch.image) ** 2).sum()
-            losses.append(error / (hole.sum().clamp(min=1) * batch.image.shape[1]))
-        return {"loss": float(torch.stack(losses).mean())}
+            losses.add({"loss": error / (hole.sum().clamp(min=1) * batch.image.shape[1])})
+        return losses.result()
 
     def predict(self, image: Tensor, known: Tensor) -> Tensor:
         return classical_fill(self.config.method, image, known)

@@ -28,6 +28,7 @@ from trainables.backbones import BACKBONES, SHRINKING, STAGES, Backbone, Style, 
 from trainables.data import Augmentation, Batch, Mask
 from trainables.errors import ConfigError
 from trainables.model import InpaintingModel
+from trainables.running_means import means
 
 COARSEST_PATCH_PX = 4
 
@@ -206,17 +207,18 @@ class CnnAutoencoder(InpaintingModel):
         return Augmentation(config.hue, config.saturation, config.contrast, config.blur_px, config.mirror)
 
     def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
-        optimizer = self.optimizers["network"]
         self.network.train()
-        losses = []
-        for batch in batches:
-            self.set_rate(optimizer, self.config.learning_rate, batch.epoch)
-            loss = self.loss(batch.image, batch.known)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            losses.append(loss.detach())
-        return {"loss": float(torch.stack(losses).mean())}
+        return means({"loss": self._step(batch)} for batch in batches)
+
+    def _step(self, batch: Batch) -> Tensor:
+        """One update; the loss before it, a detached scalar."""
+        optimizer = self.optimizers["network"]
+        self.set_rate(optimizer, self.config.learning_rate, batch.epoch)
+        loss = self.loss(batch.image, batch.known)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.detach()
 
     def set_rate(self, optimizer: Optimizer, initial: float, epoch: float) -> None:
         """Sets an optimiser's learning rate, decayed from `initial`, for a position in the training."""

@@ -19,9 +19,9 @@ Deviations: those of `trainables.reconstruction`, and
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ from trainables.errors import ConfigError
 from trainables.game import GAP, HEALTH, Game, gradient_norm, loss_ratio, probability_readings, winner_by_probability
 from trainables.image_autoencoder import check_size, growing
 from trainables.reconstruction import INPUT_CHANNELS, ReconstructionConfig, Reconstructor, check_filter, convolution
+from trainables.running_means import means
 
 DIRECT_LAYERS = 6
 SHRINKING = 16
@@ -144,7 +145,7 @@ class CompletionGan(Reconstructor):
             network = HoleDiscriminator(image_px, config.discriminator_dropout).to(memory_format=torch.channels_last)
             self.networks[name] = network
             self.optimizers[name] = torch.optim.Adam(network.parameters(), lr=config.discriminator_learning_rate, betas=MOMENTUM)
-        self.game = Game(config.collapse_evaluations)
+        self.game: Game = Game(config.collapse_evaluations)
 
     def network_inputs(self) -> dict[str, tuple[Tensor, ...]]:
         inputs = super().network_inputs()
@@ -153,8 +154,7 @@ class CompletionGan(Reconstructor):
 
     def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
         self.set_training(True)
-        seen = [self._iteration(batch) for batch in batches]
-        health = {name: float(torch.stack([step[name] for step in seen]).mean()) for name in seen[0]}
+        health = means(self._iteration(batch) for batch in batches)
         health["loss_ratio"] = loss_ratio(health)
         self.collapse_reason = self.game.judge(health, winner_by_probability(health))
         return health | {"collapsed": float(bool(self.collapse_reason))}
@@ -198,14 +198,6 @@ class CompletionGan(Reconstructor):
     def score(self, name: str, seen: Tensor) -> Tensor:
         """A discriminator's logits, (B,) float32."""
         return self.run(self.networks[name].trunk, seen).flatten()  # type: ignore[arg-type]
-
-    def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"game": self.game.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any], *, weights_only: bool = False) -> None:
-        super().load_state_dict(state, weights_only=weights_only)
-        if not weights_only:
-            self.collapse_reason = self.game.load_state_dict(state)
 
     def _iteration(self, batch: Batch) -> dict[str, Tensor]:
         config, optimizer = self.config, self.optimizers["network"]

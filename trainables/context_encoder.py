@@ -23,10 +23,10 @@ Deviations:
   - Any image and patch whose side is 4 to 7 px times a power of 2; the last convolution covers what is left.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ from trainables.data import Augmentation, Batch, Mask
 from trainables.errors import ConfigError
 from trainables.game import GAP, HEALTH, Game, gradient_norm, loss_ratio, probability_readings, winner_by_probability
 from trainables.model import InpaintingModel
+from trainables.running_means import means
 
 COARSEST_PX = 4
 DEEPEST = 8  # filters of the deepest layer over the base
@@ -178,7 +179,7 @@ class ContextEncoder(InpaintingModel):
             self.networks[name].apply(initialise).to(memory_format=torch.channels_last)
             self.optimizers[name] = torch.optim.Adam(self.networks[name].parameters(), lr=rate, betas=MOMENTUM)
         self.weights = border_weights(self.patch_px, config.border_px, config.border_weight)
-        self.game = Game(config.collapse_evaluations)
+        self.game: Game = Game(config.collapse_evaluations)
 
     @property
     def augmentation(self) -> Augmentation:
@@ -190,15 +191,15 @@ class ContextEncoder(InpaintingModel):
 
     def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
         self.set_training(True)
-        seen = []
-        for batch in batches:
-            self._set_rates(batch.epoch)
-            patch, truth = self.patch(batch.image, batch.known), self.square(batch.image)
-            seen.append(self.discriminator_step(truth, patch.detach()) | self.generator_step(patch, truth))
-        health = {name: float(torch.stack([step[name] for step in seen]).mean()) for name in seen[0]}
+        health = means(self._iteration(batch) for batch in batches)
         health["loss_ratio"] = loss_ratio(health)
         self.collapse_reason = self.game.judge(health, winner_by_probability(health))
         return health | {"collapsed": float(bool(self.collapse_reason))}
+
+    def _iteration(self, batch: Batch) -> dict[str, Tensor]:
+        self._set_rates(batch.epoch)
+        patch, truth = self.patch(batch.image, batch.known), self.square(batch.image)
+        return self.discriminator_step(truth, patch.detach()) | self.generator_step(patch, truth)
 
     def discriminator_step(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """One step of the discriminator on true and on predicted patches, (B, 3, P, P) in [-1, 1]; its figures, detached scalars."""
@@ -243,14 +244,6 @@ class ContextEncoder(InpaintingModel):
     def score(self, patch: Tensor) -> Tensor:
         """The discriminator's logits, (B,) float32."""
         return self._run("discriminator", patch).flatten()
-
-    def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"game": self.game.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any], *, weights_only: bool = False) -> None:
-        super().load_state_dict(state, weights_only=weights_only)
-        if not weights_only:
-            self.collapse_reason = self.game.load_state_dict(state)
 
     def _check(self, image_px: int) -> None:
         """Raises ConfigError where image, hole, overlap and band do not fit together."""

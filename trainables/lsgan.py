@@ -14,7 +14,7 @@ Deviations: those of these three modules, and
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ from trainables.gan_losses import GAN_HEALTH, GanLoss, LeastSquares, NonSaturati
 from trainables.latent_search import Descent, contextual_loss, importance_weights, search, starting_points
 from trainables.lsgan_networks import Discriminator, Generator
 from trainables.model import InpaintingModel
+from trainables.running_means import means
 from trainables.shared_training import REUSED
 from trainables.wgan import clip_weights
 
@@ -151,7 +152,7 @@ class Lsgan(InpaintingModel):
         for name, rate in rates.items():
             network = self.networks[name].apply(initialise).to(memory_format=torch.channels_last)
             self.optimizers[name] = torch.optim.Adam(network.parameters(), lr=rate, betas=(config.adam_momentum, SECOND_MOMENT))
-        self.game = Game(config.collapse_evaluations)
+        self.game: Game = Game(config.collapse_evaluations)
 
     @property
     def augmentation(self) -> Augmentation:
@@ -167,7 +168,7 @@ class Lsgan(InpaintingModel):
 
     def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
         self.set_training(True)
-        return self.judged([self.play(batch.image) for batch in batches])
+        return self.judged(means(self.play(batch.image) for batch in batches))
 
     def play(self, image: Tensor) -> dict[str, Tensor]:
         """One iteration on true images (B, 3, H, W) in [0, 1]: the discriminator's steps, then one of the generator; detached scalars."""
@@ -177,10 +178,9 @@ class Lsgan(InpaintingModel):
             figures = self._discriminator_step(real, fake.detach())
         return figures | self._generator_step(fake)
 
-    def judged(self, seen: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
-        """The means over iterations, and whether they end the game."""
-        health = means(seen)
-        health["loss_ratio"] = loss_ratio(health)
+    def judged(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """Means over iterations, and whether they end the game."""
+        health = {**figures, "loss_ratio": loss_ratio(figures)}
         self.collapse_reason = self.game.judge(health, self.objective.winner(health))
         return health | {"collapsed": float(bool(self.collapse_reason))}
 
@@ -239,14 +239,6 @@ class Lsgan(InpaintingModel):
         points = starting_points(count, self.config.latent, 1.0)
         return (self.generate(points.to(self.device_of("generator"))) + 1) / 2
 
-    def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"game": self.game.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any], *, weights_only: bool = False) -> None:
-        super().load_state_dict(state, weights_only=weights_only)
-        if not weights_only:
-            self.collapse_reason = self.game.load_state_dict(state)
-
     def _discriminator_step(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """One step on true and on generated images, (B, 3, H, W) in [-1, 1]; its figures, detached scalars."""
         real_scores, fake_scores = self.score(real), self.score(fake)
@@ -271,8 +263,3 @@ class Lsgan(InpaintingModel):
         norm = gradient_norm(self.networks[name])
         optimizer.step()
         return {f"gradient_norm_{name}": norm}
-
-
-def means(seen: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
-    """The mean of each figure over iterations."""
-    return {name: float(torch.stack([figures[name] for figures in seen]).mean()) for name in seen[0]}

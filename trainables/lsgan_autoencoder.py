@@ -29,10 +29,11 @@ from trainables.completion_gan import signed
 from trainables.context_encoder import initialise
 from trainables.data import Batch, Mask
 from trainables.errors import CheckpointError, ConfigError
-from trainables.lsgan import Lsgan, LsganConfig, means
+from trainables.lsgan import Lsgan, LsganConfig
 from trainables.lsgan_networks import RefiningAutoencoder
 from trainables.metrics import Metric
 from trainables.model import InpaintingModel
+from trainables.running_means import Means
 
 REMEMBERED_CALLS = 6
 GAN = ("generator", "discriminator")
@@ -104,15 +105,16 @@ class LsganAutoencoder(Lsgan):
 
     def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
         self.set_training(True)
-        played, refined = [], []
+        played, refined = Means(), Means()
         for batch in batches:
             if batch.epoch < self.config.gan_epochs:
                 self._remembered.clear()
-                played.append(self.play(batch.image))
+                played.add(self.play(batch.image))
             else:
-                refined.append(self._refine(batch))
-        figures = self.judged(played) if played else {"collapsed": float(bool(self.collapse_reason))}
-        return figures | (means(refined) if refined else {})
+                refined.add(self._refine(batch))
+        game = played.result()
+        figures = self.judged(game) if game else {"collapsed": float(bool(self.collapse_reason))}
+        return figures | refined.result()
 
     def predict(self, image: Tensor, known: Tensor) -> Tensor:
         completed = self._completed(image, known)

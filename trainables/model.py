@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from trainables.data import Augmentation, Batch, Mask
 from trainables.errors import CheckpointError, ConfigError
+from trainables.game import Game
 from trainables.metrics import Metric
 
 
@@ -38,6 +39,7 @@ class InpaintingModel(ABC):
         mask: where the holes are.
         networks: everything with weights, by name.
         optimizers: by name.
+        game: who wins an adversarial game; None where there is none. Its state belongs to the model's.
     """
 
     Config: ClassVar[type[Any]]
@@ -45,6 +47,7 @@ class InpaintingModel(ABC):
     extra_metrics: ClassVar[Mapping[str, Metric]] = {}
     shares_training: ClassVar[bool] = False
     collapse_reason: str = ""
+    game: Game | None = None
 
     def __init__(self, config: Any, image_px: int, mask: Mask) -> None:
         """Builds the model on the CPU.
@@ -197,10 +200,11 @@ class InpaintingModel(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a restored model needs; tensors and plain values only, so that it loads with `weights_only=True`."""
-        return {
+        state: dict[str, Any] = {
             "networks": {name: network.state_dict() for name, network in self.networks.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
         }
+        return state if self.game is None else state | {"game": self.game.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any], *, weights_only: bool = False) -> None:
         """Continues from `state_dict()`.
@@ -222,6 +226,8 @@ class InpaintingModel(ABC):
             raise CheckpointError(
                 f"the checkpoint must belong to this model and configuration, but it does not ({error}); use the one of the same trial"
             ) from error
+        if self.game is not None and not weights_only:
+            self.collapse_reason = self.game.load_state_dict(state)
 
 
 def build_config(model: type[InpaintingModel], knobs: Mapping[str, Any]) -> Any:

@@ -25,6 +25,7 @@ from torch.nn import functional
 from trainables.data import Batch, Mask
 from trainables.errors import ConfigError
 from trainables.peel import LEVELS, NeighbourModel, offsets
+from trainables.running_means import Means
 
 MID_GREY = 0.5
 
@@ -111,7 +112,7 @@ class NeighbourNetwork(NeighbourModel):
         """
         optimizer = self.optimizers["network"]
         self.network.train()
-        losses = []
+        losses = Means()
         for batch in batches:
             for group in optimizer.param_groups:
                 group["lr"] = self.config.learning_rate * self.config.decay_factor ** (batch.epoch // self.config.decay_epochs)
@@ -122,8 +123,8 @@ class NeighbourNetwork(NeighbourModel):
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            losses.append(loss.detach())
-        return {"loss": float(torch.stack(losses).mean()) * LEVELS**2}
+            losses.add({"loss": loss})
+        return {"loss": losses.result()["loss"] * LEVELS**2}
 
     @torch.no_grad()
     def estimate(self, neighbours: Tensor) -> Tensor:

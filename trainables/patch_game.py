@@ -14,7 +14,7 @@ Deviations: those of `trainables.reconstruction`, and
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from trainables.errors import ConfigError
 from trainables.game import GAP, HEALTH, WON_GAP, Game, gradient_norm, loss_ratio
 from trainables.image_autoencoder import check_size
 from trainables.reconstruction import ReconstructionConfig, Reconstructor, error_weights
+from trainables.running_means import means
 
 PATCH_HALVINGS = 3
 LEAK = 0.2
@@ -96,7 +97,7 @@ class PatchGame(Reconstructor):
     def __init__(self, config: PatchGameConfig, image_px: int, mask: Mask) -> None:
         super().__init__(config, image_px, mask)
         self.config: PatchGameConfig = config
-        self.game = Game(config.collapse_evaluations)
+        self.game: Game = Game(config.collapse_evaluations)
 
     def adopt(self, network: nn.Module) -> None:
         """Takes the network, and Adam for it; builds the discriminators."""
@@ -158,8 +159,7 @@ class PatchGame(Reconstructor):
 
     def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
         self.set_training(True)
-        seen = [self._iteration(batch) for batch in batches]
-        figures = {name: float(torch.stack([step[name] for step in seen if name in step]).mean()) for name in seen[-1]}
+        figures = means(self._iteration(batch) for batch in batches)
         if not self.playing:
             return dict.fromkeys(HEALTH | GAP, 0.0) | figures
         figures["loss_ratio"] = loss_ratio(figures)
@@ -204,14 +204,6 @@ class PatchGame(Reconstructor):
         real_scores, fake_scores = self.scores(name, real), self.scores(name, fake)
         squares = self.patch_mean((real_scores - 1) ** 2, known) + self.patch_mean(fake_scores**2, known)
         return squares.mean() / 2, self.patch_mean(real_scores, known), self.patch_mean(fake_scores, known)
-
-    def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"game": self.game.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any], *, weights_only: bool = False) -> None:
-        super().load_state_dict(state, weights_only=weights_only)
-        if not weights_only:
-            self.collapse_reason = self.game.load_state_dict(state)
 
     def _iteration(self, batch: Batch) -> dict[str, Tensor]:
         image, known, optimizer = batch.image, batch.known, self.optimizers["network"]

@@ -34,6 +34,7 @@ from trainables.metrics import Metric
 from trainables.model import InpaintingModel
 from trainables.pconv_losses import composite, hole_loss, perceptual_loss, style_loss, total_variation_loss, valid_loss
 from trainables.pconv_network import PconvNetwork, depth_of
+from trainables.running_means import means
 from trainables.vgg_features import FEATURE_KINDS, LEAST_PX, FeatureKind, VggFeatures
 
 PREDICTED_TOGETHER = 32  # images, so that a large evaluation batch fits into memory
@@ -143,13 +144,9 @@ class PconvUnet(InpaintingModel):
         return {"network": (image, torch.ones_like(image[:, :1]))}
 
     def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
-        seen = []
         if self._compares_features:
             self._vgg(self.device_of("network"))  # missing weights are told now, not at the epoch that needs them
-        for batch in batches:
-            self.set_phase(batch.epoch)
-            seen.append(self._step(batch))
-        terms = {name: float(torch.stack([step[name] for step in seen]).mean()) for name in seen[0]}
+        terms = means(self._step(batch) for batch in batches)
         return {"loss": sum(self.weight_of(name) * value for name, value in terms.items())} | terms
 
     def set_phase(self, epoch: float) -> None:
@@ -166,6 +163,7 @@ class PconvUnet(InpaintingModel):
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
         """One update; returns the means of the terms over the batch, scalars."""
+        self.set_phase(batch.epoch)
         count, steps = len(batch.image), self.config.accumulation_steps
         looked_at = min(self.config.perceptual_images or count, count)
         chosen = torch.zeros(count, dtype=torch.bool)

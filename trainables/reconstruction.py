@@ -23,6 +23,7 @@ from trainables.classical import check_method, classical_fill
 from trainables.data import Augmentation, Batch, Mask
 from trainables.errors import ConfigError
 from trainables.model import InpaintingModel
+from trainables.running_means import means
 
 INPUT_CHANNELS = 4
 
@@ -138,17 +139,18 @@ class Reconstructor(InpaintingModel):
         """
 
     def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
-        optimizer = self.optimizers["network"]
         self.network.train()
-        seen: list[dict[str, Tensor]] = []
-        for batch in batches:
-            self.set_rate(optimizer, self.config.learning_rate, batch.epoch)
-            loss, figures = self.loss(batch.image, batch.known)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            seen.append({"loss": loss.detach()} | figures)
-        return {name: float(torch.stack([step[name] for step in seen]).mean()) for name in seen[0]}
+        return means(self._step(batch) for batch in batches)
+
+    def _step(self, batch: Batch) -> dict[str, Tensor]:
+        """One update; its figures, detached scalars."""
+        optimizer = self.optimizers["network"]
+        self.set_rate(optimizer, self.config.learning_rate, batch.epoch)
+        loss, figures = self.loss(batch.image, batch.known)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return {"loss": loss.detach()} | figures
 
     def set_rate(self, optimizer: Optimizer, initial: float, epoch: float) -> None:
         """Sets an optimiser's learning rate, decayed from `initial`, for a position in the training."""
