@@ -19,13 +19,12 @@ conditions and was trained to its end is drawn.
 """
 
 from collections.abc import Iterable
-from importlib.resources import files
 from pathlib import Path
 
 from pydantic import Field
 
 from reports.errors import ReportError
-from reports.table import NAME, Part, Where, parsed, refuse
+from reports.table import NAME, Named, Part, Where, read_subfolder
 
 FOLDER = "curves"
 
@@ -47,10 +46,9 @@ class Panel(Part):
     lines: tuple[Line, ...] = Field(min_length=1)
 
 
-class Curves(Part):
+class Curves(Named):
     """A figure over epochs; see the module's docstring."""
 
-    document: str = Field(pattern=NAME)
     number: str = Field(pattern=NAME)
     source: str
     caption: str
@@ -59,11 +57,6 @@ class Curves(Part):
     where: Where = Where()
     panels: tuple[Panel, ...] = Field(min_length=1)
     notes: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Names the report's files: "maggiordomo_figure_4"."""
-        return f"{self.document}_{self.number}"
 
     @property
     def label(self) -> str:
@@ -83,19 +76,7 @@ def read_curves(folder: Path | None = None) -> list[Curves]:
     Raises:
         ReportError: every problem of every file in one message, each with file and key.
     """
-    place = (files("reports").joinpath("tables") if folder is None else folder).joinpath(FOLDER)
-    sources = {entry.name: entry.read_bytes() for entry in place.iterdir() if entry.name.endswith(".yaml")} if place.is_dir() else {}
-    found: dict[str, Curves] = {}
-    problems: list[str] = []
-    for name, content in sorted(sources.items()):
-        file = f"{FOLDER}/{name}"
-        curves = parsed(Curves, file, content, problems)
-        if curves is not None and curves.name in found:
-            problems.append(f"{file}, number: must be another one, since {curves.name} stands in a second file too")
-        if curves is not None:
-            found[curves.name] = curves
-    refuse(problems)
-    return [found[name] for name in sorted(found)]
+    return read_subfolder(Curves, FOLDER, folder, lambda _: ())
 
 
 def check_curve_names(curves: Iterable[Curves], taken: set[str]) -> None:

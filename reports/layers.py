@@ -25,13 +25,12 @@ title does not. What a row leaves out (filter, stride, padding) is not in the so
 
 import re
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 
 from pydantic import Field, field_validator
 
 from reports.errors import ReportError
-from reports.table import NAME, Part, Where, parsed, refuse
+from reports.table import NAME, Named, Part, Where, read_subfolder
 from search_spaces import SPACES, Value
 
 FOLDER = "layers"
@@ -116,10 +115,9 @@ class LayerRow(Part):
         return [re.sub(r"[0-9]+$", "", part.strip()).strip().lower() for part in self.title.split("+")]
 
 
-class LayerTable(Part):
+class LayerTable(Named):
     """A published layer table; see the module's docstring."""
 
-    document: str = Field(pattern=NAME)
     number: str = Field(pattern=NAME)
     source: str
     caption: str
@@ -135,11 +133,6 @@ class LayerTable(Part):
     padding_means: dict[str, str] = Field(default_factory=dict)
     skip: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Names the report's files: "thesis_3.2"."""
-        return f"{self.document}_{self.number}"
 
     @property
     def label(self) -> str:
@@ -177,21 +170,7 @@ def read_layer_tables(folder: Path | None = None) -> list[LayerTable]:
     Raises:
         ReportError: every problem of every file in one message, each with file and key.
     """
-    place = (files("reports").joinpath("tables") if folder is None else folder).joinpath(FOLDER)
-    sources = {entry.name: entry.read_bytes() for entry in place.iterdir() if entry.name.endswith(".yaml")} if place.is_dir() else {}
-    tables: dict[str, LayerTable] = {}
-    problems: list[str] = []
-    for name, content in sorted(sources.items()):
-        file = f"{FOLDER}/{name}"
-        table = parsed(LayerTable, file, content, problems)
-        if table is None:
-            continue
-        problems += [f"{file}, {problem}" for problem in _problems_of(table)]
-        if table.name in tables:
-            problems.append(f"{file}, number: must be another one, since {table.name} stands in a second file too")
-        tables[table.name] = table
-    refuse(problems)
-    return [tables[name] for name in sorted(tables)]
+    return read_subfolder(LayerTable, FOLDER, folder, _problems_of)
 
 
 def _problems_of(table: LayerTable) -> Iterator[str]:

@@ -22,7 +22,7 @@ given in the source"; a row that no run can fill says why in `unfilled`.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -34,7 +34,7 @@ from reports.errors import ReportError
 from reports.glossary import glossary, training_metrics
 from search_spaces import SPACES, Value
 
-Kind = TypeVar("Kind", bound="Part")
+Kind = TypeVar("Kind", bound="Named")
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
@@ -43,6 +43,18 @@ class Part(BaseModel):
     """A mapping of a table file; a key that it does not know is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Named(Part):
+    """What a whole file holds: it has a name of its own, after which the report's files are called."""
+
+    document: str = Field(pattern=NAME)
+    number: int | str
+
+    @property
+    def name(self) -> str:
+        """Document and number: "thesis_3.2"."""
+        return f"{self.document}_{self.number}"
 
 
 class Where(Part):
@@ -120,11 +132,9 @@ class FigureStyle(Part):
     x_scale: Literal["linear", "log2"] = "linear"
 
 
-class Table(Part):
+class Table(Named):
     """A published table; see the module's docstring."""
 
-    document: str = Field(pattern=NAME)
-    number: int | str
     source: str
     caption: str
     place: str
@@ -150,11 +160,6 @@ class Table(Part):
         if isinstance(number, str) and re.fullmatch(NAME, number):
             return number
         raise ValueError("must be a whole number from 1 on, or a word of letters, digits, '_', '.' and '-'")
-
-    @property
-    def name(self) -> str:
-        """Names the report's files: "beyond_cnns_1"."""
-        return f"{self.document}_{self.number}"
 
     @property
     def label(self) -> str:
@@ -184,36 +189,48 @@ def read_tables(folder: Path | None = None) -> list[Table]:
     sources = {entry.name: entry.read_bytes() for entry in place.iterdir() if entry.name.endswith(".yaml")}
     if not sources:
         raise ReportError(f"the folder of tables must hold at least one .yaml file, but {place} holds none; add one, or leave --tables out")
-    tables: dict[str, Table] = {}
+    return _judged(Table, sources, _problems_of)
+
+
+def read_subfolder(kind: type[Kind], name: str, folder: Path | None, problems_of: Callable[[Kind], Iterable[str]]) -> list[Kind]:
+    """Reads and judges the files of a folder in the folder of tables; there need not be any.
+
+    Args:
+        kind: what each file holds.
+        name: of the inner folder.
+        folder: of table files; None = those that come with the package.
+        problems_of: what the fields' types do not say.
+
+    Returns:
+        What was read, by name.
+
+    Raises:
+        ReportError: every problem of every file in one message, each with file and key.
+    """
+    place = (files("reports").joinpath("tables") if folder is None else folder).joinpath(name)
+    entries = place.iterdir() if place.is_dir() else ()
+    return _judged(kind, {f"{name}/{entry.name}": entry.read_bytes() for entry in entries if entry.name.endswith(".yaml")}, problems_of)
+
+
+def _judged(kind: type[Kind], sources: Mapping[str, bytes], problems_of: Callable[[Kind], Iterable[str]]) -> list[Kind]:
+    """The files' content by name; raises ReportError with all problems."""
+    found: dict[str, Kind] = {}
     problems: list[str] = []
     for file, content in sorted(sources.items()):
-        table = _read_table(file, content, problems)
-        if table is not None and table.name in tables:
-            problems.append(f"{file}, number: must be another one, since {table.name} stands in a second file too")
-        elif table is not None:
-            tables[table.name] = table
-    refuse(problems)
-    return [tables[name] for name in sorted(tables)]
-
-
-def refuse(problems: Sequence[str]) -> None:
-    """Raises ReportError with all problems of table files, where there are any."""
+        part = _parsed(kind, file, content, problems)
+        if part is None:
+            continue
+        problems += [f"{file}, {problem}" for problem in problems_of(part)]
+        if part.name in found:
+            problems.append(f"{file}, number: must be another one, since {part.name} stands in a second file too")
+        found[part.name] = part
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise ReportError(f"the table files have {count}; nothing was written\n" + "\n".join(f"  - {problem}" for problem in problems))
+    return [found[name] for name in sorted(found)]
 
 
-def _read_table(file: str, content: bytes, problems: list[str]) -> Table | None:
-    """One file's table; adds to `problems` what is wrong with it."""
-    table = parsed(Table, file, content, problems)
-    if table is None:
-        return None
-    found = [f"{file}, {finding}" for finding in _problems_of(table)]
-    problems += found
-    return None if found else table
-
-
-def parsed(kind: type[Kind], file: str, content: bytes, problems: list[str]) -> Kind | None:
+def _parsed(kind: type[Kind], file: str, content: bytes, problems: list[str]) -> Kind | None:
     """A file's fields with their types checked; adds to `problems` what is wrong with them."""
     try:
         fields = yaml.safe_load(content.decode("utf-8"))

@@ -30,7 +30,7 @@ from trainables.cnn_autoencoder import CnnAutoencoder, CnnAutoencoderConfig
 from trainables.data import Batch, Mask
 from trainables.discriminator import Discriminator, leaky_relu
 from trainables.errors import ConfigError
-from trainables.game import HEALTH, Game, gradient_norm, loss_ratio, noise_at
+from trainables.game import HEALTH, Game, gradient_norm, noise_at
 from trainables.running_means import means
 
 
@@ -127,10 +127,7 @@ class AdversarialAutoencoder(CnnAutoencoder):
 
     def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
         self.set_training(True)
-        health = means(self._iteration(batch) for batch in batches)
-        health["loss_ratio"] = loss_ratio(health)
-        self.collapse_reason = self.game.judge(health, self.winner_of(health))
-        return health | {"collapsed": float(bool(self.collapse_reason))}
+        return self.game_health(means(self._iteration(batch) for batch in batches), self.winner_of)
 
     def discriminator_step(self, real: Tensor, fake: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """One step of the discriminator on what it sees of true and of filled images; returns its figures, scalars."""

@@ -30,7 +30,7 @@ from torch.nn import functional
 from trainables.data import Batch, Mask
 from trainables.direct_cnn import direct_network
 from trainables.errors import ConfigError
-from trainables.game import GAP, HEALTH, Game, gradient_norm, loss_ratio, probability_readings, winner_by_probability
+from trainables.game import GAP, HEALTH, Game, gradient_norm, probability_readings, winner_by_probability
 from trainables.image_autoencoder import check_size, growing
 from trainables.reconstruction import INPUT_CHANNELS, ReconstructionConfig, Reconstructor, check_filter, convolution
 from trainables.running_means import means
@@ -154,10 +154,7 @@ class CompletionGan(Reconstructor):
 
     def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
         self.set_training(True)
-        health = means(self._iteration(batch) for batch in batches)
-        health["loss_ratio"] = loss_ratio(health)
-        self.collapse_reason = self.game.judge(health, winner_by_probability(health))
-        return health | {"collapsed": float(bool(self.collapse_reason))}
+        return self.game_health(means(self._iteration(batch) for batch in batches), winner_by_probability)
 
     def loss(self, image: Tensor, known: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The generator's loss; a term whose weight is 0 is not computed into it."""

@@ -34,7 +34,7 @@ from torch.nn import functional
 
 from trainables.data import Augmentation, Batch, Mask
 from trainables.errors import ConfigError
-from trainables.game import GAP, HEALTH, Game, gradient_norm, loss_ratio, probability_readings, winner_by_probability
+from trainables.game import GAP, HEALTH, Game, gradient_norm, probability_readings, winner_by_probability
 from trainables.model import InpaintingModel
 from trainables.running_means import means
 
@@ -191,10 +191,7 @@ class ContextEncoder(InpaintingModel):
 
     def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
         self.set_training(True)
-        health = means(self._iteration(batch) for batch in batches)
-        health["loss_ratio"] = loss_ratio(health)
-        self.collapse_reason = self.game.judge(health, winner_by_probability(health))
-        return health | {"collapsed": float(bool(self.collapse_reason))}
+        return self.game_health(means(self._iteration(batch) for batch in batches), winner_by_probability)
 
     def _iteration(self, batch: Batch) -> dict[str, Tensor]:
         self._set_rates(batch.epoch)

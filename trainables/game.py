@@ -66,7 +66,8 @@ class Game:
             if not_finite:
                 self.collapse_reason = f"{', '.join(not_finite)} not finite"
             elif self.won_evaluations >= self.patience:
-                self.collapse_reason = f"{winner} won {self.won_evaluations} evaluations in a row"
+                count = "an evaluation" if self.won_evaluations == 1 else f"{self.won_evaluations} evaluations in a row"
+                self.collapse_reason = f"{winner} won {count}"
         return self.collapse_reason
 
     def state_dict(self) -> dict[str, Any]:

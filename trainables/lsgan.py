@@ -14,7 +14,7 @@ Deviations: those of these three modules, and
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ from trainables.completion_gan import signed
 from trainables.context_encoder import initialise
 from trainables.data import Augmentation, Batch, Mask
 from trainables.errors import ConfigError
-from trainables.game import Game, gradient_norm, loss_ratio
+from trainables.game import Game, gradient_norm
 from trainables.gan_losses import GAN_HEALTH, GanLoss, LeastSquares, NonSaturating, Wasserstein
 from trainables.latent_search import Descent, contextual_loss, importance_weights, search, starting_points
 from trainables.lsgan_networks import Discriminator, Generator
@@ -168,7 +168,7 @@ class Lsgan(InpaintingModel):
 
     def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
         self.set_training(True)
-        return self.judged(means(self.play(batch.image) for batch in batches))
+        return self.game_health(means(self.play(batch.image) for batch in batches), self.objective.winner)
 
     def play(self, image: Tensor) -> dict[str, Tensor]:
         """One iteration on true images (B, 3, H, W) in [0, 1]: the discriminator's steps, then one of the generator; detached scalars."""
@@ -177,12 +177,6 @@ class Lsgan(InpaintingModel):
         for _ in range(self.config.discriminator_steps):
             figures = self._discriminator_step(real, fake.detach())
         return figures | self._generator_step(fake)
-
-    def judged(self, figures: Mapping[str, float]) -> dict[str, float]:
-        """Means over iterations, and whether they end the game."""
-        health = {**figures, "loss_ratio": loss_ratio(figures)}
-        self.collapse_reason = self.game.judge(health, self.objective.winner(health))
-        return health | {"collapsed": float(bool(self.collapse_reason))}
 
     def draw(self, count: int, device: torch.device) -> Tensor:
         """Latent values uniform in [-1, 1] from torch's default generator, (count, latent) float32."""

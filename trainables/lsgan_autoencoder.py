@@ -113,7 +113,7 @@ class LsganAutoencoder(Lsgan):
             else:
                 refined.add(self._refine(batch))
         game = played.result()
-        figures = self.judged(game) if game else {"collapsed": float(bool(self.collapse_reason))}
+        figures = self.game_health(game, self.objective.winner) if game else {"collapsed": float(bool(self.collapse_reason))}
         return figures | refined.result()
 
     def predict(self, image: Tensor, known: Tensor) -> Tensor:

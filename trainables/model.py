@@ -7,7 +7,7 @@ paper's values, networks and losses, and one subclass of `InpaintingModel`. It k
 import copy
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from trainables.data import Augmentation, Batch, Mask
 from trainables.errors import CheckpointError, ConfigError
-from trainables.game import Game
+from trainables.game import Game, loss_ratio
 from trainables.metrics import Metric
 
 
@@ -165,6 +165,25 @@ class InpaintingModel(ABC):
     def samples(self, count: int) -> Tensor | None:
         """Images that the model makes of nothing, (count, 3, H, W) float32 in [0, 1], the same at every call; None where it makes none."""
         return None
+
+    def game_health(self, figures: Mapping[str, float], winner: Callable[[Mapping[str, float]], str]) -> dict[str, float]:
+        """Health of an adversarial game after a training step; whether it is lost goes into `collapse_reason`.
+
+        Args:
+            figures: means over the step's iterations, `loss_discriminator` and `loss_adversarial` among them.
+            winner: the model's rule for who has won; see `Game.judge`.
+
+        Returns:
+            The figures with `loss_ratio` and `collapsed`.
+
+        Raises:
+            ValueError: a model without a game.
+        """
+        if self.game is None:
+            raise ValueError(f"{type(self).__name__} has no game to judge; set `game` in __init__")
+        health = {**figures, "loss_ratio": loss_ratio(figures)}
+        self.collapse_reason = self.game.judge(health, winner(health))
+        return health | {"collapsed": float(bool(self.collapse_reason))}
 
     def network_inputs(self) -> dict[str, tuple[Tensor, ...]]:
         """What each network takes in for one image, as the arguments of one call, on the device of its weights; their values are nothing.

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from trainables.data import Batch, Mask
 from trainables.errors import ConfigError
-from trainables.game import GAP, HEALTH, WON_GAP, Game, gradient_norm, loss_ratio
+from trainables.game import GAP, HEALTH, WON_GAP, Game, gradient_norm
 from trainables.image_autoencoder import check_size
 from trainables.reconstruction import ReconstructionConfig, Reconstructor, error_weights
 from trainables.running_means import means
@@ -162,9 +162,7 @@ class PatchGame(Reconstructor):
         figures = means(self._iteration(batch) for batch in batches)
         if not self.playing:
             return dict.fromkeys(HEALTH | GAP, 0.0) | figures
-        figures["loss_ratio"] = loss_ratio(figures)
-        self.collapse_reason = self.game.judge(figures, "the generator" if figures["gap_probability"] < WON_GAP else "")
-        return figures | {"collapsed": float(bool(self.collapse_reason))}
+        return self.game_health(figures, winner_by_gap)
 
     def loss(self, image: Tensor, known: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return self.network_loss(self.outputs(image, known), image, known)
@@ -240,6 +238,11 @@ def label_readings(real_scores: Tensor, fake_scores: Tensor) -> dict[str, Tensor
         "accuracy_fake": (fake_scores < 0.5).float().mean(),
         "gap_probability": real_scores.clamp(0, 1).mean() - fake_scores.clamp(0, 1).mean(),
     }
+
+
+def winner_by_gap(health: Mapping[str, float]) -> str:
+    """Who has won: "the generator" where the discriminators hardly tell its images from true ones, else ""; see `PatchGame`."""
+    return "the generator" if health["gap_probability"] < WON_GAP else ""
 
 
 def signed(image: Tensor) -> Tensor:

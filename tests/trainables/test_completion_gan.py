@@ -456,7 +456,7 @@ def test_a_collapsed_session_is_restored_as_one(data_dir: str, tmp_path: Path) -
     first.save(tmp_path)
     assert second.collapse_reason == ""
     second.load(tmp_path)
-    assert second.collapse_reason == first.collapse_reason == "the generator won 1 evaluations in a row"
+    assert second.collapse_reason == first.collapse_reason == "the generator won an evaluation"
 
 
 # --- bad input
