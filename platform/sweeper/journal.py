@@ -26,6 +26,7 @@ class TrialRecord:
     Attributes:
         trial: its name within the sweep, "search-0007" or "final-2".
         number: its place in the search, or the final's index.
+        model: what it trains.
         knobs: its configuration.
         seed: its seed.
         state: "running" until it ended: "complete" (its whole budget), "stopped" (by the scheduler or the sweep's budget),
@@ -36,6 +37,7 @@ class TrialRecord:
 
     trial: str
     number: int
+    model: str
     knobs: dict[str, Any]
     seed: int
     state: State = "running"
@@ -103,10 +105,10 @@ class Journal:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def start(self, trial: str, number: int, knobs: dict[str, Any], seed: int) -> None:
+    def start(self, trial: str, number: int, model: str, knobs: dict[str, Any], seed: int) -> None:
         """A trial starts, or starts again after an interruption."""
         if trial not in self.trials:
-            self._write({"event": "start", "trial": trial, "number": number, "knobs": knobs, "seed": seed})
+            self._write({"event": "start", "trial": trial, "number": number, "model": model, "knobs": knobs, "seed": seed})
 
     def result(self, trial: str, step: int, metrics: dict[str, float]) -> None:
         """A trial has finished a step."""
@@ -157,7 +159,7 @@ def ranked(trials: Iterable[TrialRecord], metric: str, mode: str) -> list[TrialR
 
 def _apply(trials: dict[str, TrialRecord], event: dict[str, Any]) -> None:
     if event["event"] == "start":
-        trials[event["trial"]] = TrialRecord(event["trial"], event["number"], event["knobs"], event["seed"])
+        trials[event["trial"]] = TrialRecord(event["trial"], event["number"], event["model"], event["knobs"], event["seed"])
     elif event["event"] == "result":
         trials[event["trial"]].results[event["step"]] = event["metrics"]
     elif event["event"] == "end":

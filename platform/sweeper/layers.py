@@ -12,34 +12,37 @@ FILE = "layers.json"
 class LayerTables:
     """The layer tables of a sweep's configurations as JSON; a model that gives none costs its runs the file and one note."""
 
-    def __init__(self, rooms: Rooms, model: str, data: Mapping[str, Any], mask: Mapping[str, Any], note: Callable[[str], None]) -> None:
+    def __init__(self, rooms: Rooms, data: Mapping[str, Any], mask: Mapping[str, Any], note: Callable[[str], None]) -> None:
         """Reads nothing yet.
 
         Args:
             rooms: read the tables.
-            model: registered name or "module:Class".
             data: fields of an image source.
             mask: fields of a mask.
             note: tells the user.
         """
         self._rooms = rooms
         self._fixed = (data, mask)
-        self._model = model
         self._note = note
-        self._by_knobs: dict[str, str | None] = {}
+        self._by_configuration: dict[str, str | None] = {}
         self._texts: dict[str, str] = {}
         self._told: set[str] = set()
 
-    def text(self, knobs: Mapping[str, Any]) -> str | None:
-        """The table of a configuration; None where the model gives none, which is told once for each reason."""
-        key = json.dumps(dict(knobs), sort_keys=True)
-        if key not in self._by_knobs:
-            self._by_knobs[key] = self._read(knobs)
-        return self._by_knobs[key]
+    def text(self, model: str, knobs: Mapping[str, Any]) -> str | None:
+        """The table of a configuration; None where the model gives none, which is told once for each reason.
 
-    def _read(self, knobs: Mapping[str, Any]) -> str | None:
+        Args:
+            model: registered name or "module:Class".
+            knobs: the full configuration.
+        """
+        key = json.dumps([model, dict(knobs)], sort_keys=True)
+        if key not in self._by_configuration:
+            self._by_configuration[key] = self._read(model, knobs)
+        return self._by_configuration[key]
+
+    def _read(self, model: str, knobs: Mapping[str, Any]) -> str | None:
         try:
-            text = json.dumps(self._rooms.layers(self._model, knobs, *self._fixed), indent=1) + "\n"
+            text = json.dumps(self._rooms.layers(model, knobs, *self._fixed), indent=1) + "\n"
         except self._rooms.user_errors as error:
             if str(error) not in self._told:
                 self._told.add(str(error))

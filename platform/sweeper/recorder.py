@@ -69,17 +69,19 @@ class SweepRun:
     interrupt: Interrupt = field(default_factory=Interrupt)
     closed: set[str] = field(default_factory=set)
 
-    def begin_run(self, trial: str, knobs: dict[str, Any], seed: int) -> str:
+    def begin_run(self, trial: str, model: str, knobs: dict[str, Any], seed: int) -> str:
         """The MLflow run of a trial, found again or made, with its layer table."""
         if trial not in self.run_ids:
             role = trial.split("-")[0]
-            self.run_ids[trial] = self.store.begin(self.name, role, trial, self.parent, {"sweep.seed": str(seed)}, knobs)
-            self.keep_layers(self.run_ids[trial], knobs)
+            self.run_ids[trial] = self.store.begin(
+                self.name, role, trial, self.parent, {"sweep.seed": str(seed), "sweep.model": model}, knobs
+            )
+            self.keep_layers(self.run_ids[trial], model, knobs)
         return self.run_ids[trial]
 
-    def keep_layers(self, run_id: str, knobs: dict[str, Any]) -> None:
+    def keep_layers(self, run_id: str, model: str, knobs: dict[str, Any]) -> None:
         """Sends a run the layer table of a configuration, where its model gives one."""
-        text = self.layers.text(knobs)
+        text = self.layers.text(model, knobs)
         if text is not None:
             self.writer.file(run_id, FILE, text)
 
@@ -94,7 +96,7 @@ class SweepRun:
             if record.state in ENDED and (state, status) == (record.state, STATUS[record.state]):
                 self.run_ids[record.trial] = run_id
                 self.closed.add(record.trial)
-            self.begin_run(record.trial, record.knobs, record.seed)
+            self.begin_run(record.trial, record.model, record.knobs, record.seed)
             sent = {step for step, _ in self.store.history(self.run_ids[record.trial], self.metric)}
             for step, metrics in record.results.items():
                 if step not in sent:
@@ -156,8 +158,8 @@ class StageListener:
 
     def on_start(self, assignment: Assignment) -> None:
         """A worker has taken an assignment."""
-        self._run.journal.start(assignment.trial, assignment.number, assignment.knobs, assignment.seed)
-        self._run.begin_run(assignment.trial, assignment.knobs, assignment.seed)
+        self._run.journal.start(assignment.trial, assignment.number, assignment.model, assignment.knobs, assignment.seed)
+        self._run.begin_run(assignment.trial, assignment.model, assignment.knobs, assignment.seed)
         self._run.progress.started(assignment.trial)
 
     def on_result(self, trial: str, result: dict[str, Any]) -> None:

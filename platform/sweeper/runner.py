@@ -17,7 +17,7 @@ from sweeper.layers import LayerTables
 from sweeper.recorder import Progress, StageListener, SweepRun
 from sweeper.rooms import DataFacts, Rooms, SessionRequest
 from sweeper.search import Assignment, Proposals, scheduler
-from sweeper.space import resolve_knobs
+from sweeper.space import resolve
 from sweeper.spec import Spec
 from sweeper.tracking import Store, Writer
 from sweeper.trial import TrialPlan
@@ -91,7 +91,7 @@ def _tracked(
     mode = rooms.metrics[spec.objective.metric]
     tags = {
         "sweep.spec": spec_name,
-        "sweep.model": spec.model,
+        "sweep.model": ", ".join(spec.models),
         "sweep.data": spec.data.name,
         "sweep.data_fingerprint": facts.fingerprint,
         "sweep.data_counts": json.dumps(dict(facts.counts)),
@@ -107,7 +107,7 @@ def _tracked(
     parent = store.begin(spec.name, "sweep", None, None, tags | provenance.code_tags() | provenance.version_tags(), {})
     store.log_file(parent, journal.folder / "spec.yaml")
     writer = Writer(store)
-    layers = LayerTables(rooms, spec.model, spec.data.model_dump(), spec.mask.model_dump(), progress.note)
+    layers = LayerTables(rooms, spec.data.model_dump(), spec.mask.model_dump(), progress.note)
     run = SweepRun(spec.name, spec.objective.metric, mode, tuple(spec.objective.also), journal, store, writer, parent, progress, layers)
     state = "failed"
     try:
@@ -128,7 +128,7 @@ def _tracked(
             value = best.best(run.metric, run.mode)
             writer.metrics(parent, 0, {"best_value": value[1] if value else math.nan})
             writer.tags(parent, {"sweep.best": best.trial})
-            run.keep_layers(parent, best.knobs)
+            run.keep_layers(parent, best.model, best.knobs)
         writer.end(parent, state)
         writer.close()
 
@@ -138,7 +138,7 @@ def _search(spec: Spec, rooms: Rooms, run: SweepRun, facts: DataFacts, at_once: 
     folder = run.journal.folder
     records = [record for record in run.journal.trials.values() if record.kind == "search"]
     also = {name: rooms.metrics[name] for name in spec.objective.also}
-    proposals = Proposals(spec, resolve_knobs(spec, rooms), run.mode, folder, also)
+    proposals = Proposals(spec, resolve(spec, rooms), run.mode, folder, also)
     unfinished = proposals.reconcile(records, run.metric, run.mode)
     todo = [_continued(record, folder) for record in unfinished]
     ended = sum(record.state in ENDED for record in records)
@@ -169,7 +169,7 @@ def _finals(spec: Spec, rooms: Rooms, run: SweepRun, best: TrialRecord, at_once:
         if record is None and not spec.retrain:
             todo.append(replace(_continued(chosen, folder), trial=trial, number=index))
         elif record is None:
-            todo.append(Assignment(trial, index, chosen.knobs, spec.search.seed + FINAL_SEED_STEP + index))
+            todo.append(Assignment(trial, index, chosen.model, chosen.knobs, spec.search.seed + FINAL_SEED_STEP + index))
         elif record.state not in ENDED:
             todo.append(_continued(record, folder))
     run.progress.stage("final", len(planned), len(planned) - len(todo))
@@ -183,17 +183,17 @@ def _finals(spec: Spec, rooms: Rooms, run: SweepRun, best: TrialRecord, at_once:
 def _continued(record: TrialRecord, folder: Path) -> Assignment:
     """A begun trial, to go on from its checkpoints."""
     checkpoints = [str(path) for path in cluster.checkpoints_of(folder / "checkpoints", record.trial)]
-    return Assignment(record.trial, record.number, record.knobs, record.seed, checkpoints)
+    return Assignment(record.trial, record.number, record.model, record.knobs, record.seed, checkpoints)
 
 
 def _plan(spec: Spec, rooms: Rooms) -> TrialPlan:
-    return TrialPlan(rooms, session_request(spec, {}, spec.search.seed), spec.budget.epochs, spec.scheduler.stop_collapsed)
+    return TrialPlan(rooms, session_request(spec, spec.models[0], {}, spec.search.seed), spec.budget.epochs, spec.scheduler.stop_collapsed)
 
 
-def session_request(spec: Spec, knobs: Mapping[str, Any], seed: int) -> SessionRequest:
+def session_request(spec: Spec, model: str, knobs: Mapping[str, Any], seed: int) -> SessionRequest:
     """What defines one training run of a sweep."""
     return SessionRequest(
-        model=spec.model,
+        model=model,
         knobs=knobs,
         data=spec.data.model_dump(),
         mask=spec.mask.model_dump(),
@@ -236,7 +236,7 @@ def _keep_pictures(spec: Spec, rooms: Rooms, run: SweepRun) -> list[Path]:
 def _draw(spec: Spec, rooms: Rooms, run: SweepRun, record: TrialRecord, checkpoints: list[Path], file: Path) -> list[Path]:
     """Draws a trial's picture grid from its newest checkpoint that is whole; returns that one and those before it."""
     file.parent.mkdir(exist_ok=True)
-    request = replace(session_request(spec, record.knobs, record.seed), device="cpu", threads=None)
+    request = replace(session_request(spec, record.model, record.knobs, record.seed), device="cpu", threads=None)
     for number, checkpoint in enumerate(checkpoints):
         try:
             rooms.picture(request, checkpoint, file)

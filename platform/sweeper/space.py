@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from sweeper.rooms import Knob, Rooms
-from sweeper.spec import SEARCH_ALL, Range, Setting, Spec
+from sweeper.spec import SEARCH_ALL, SEED, Range, Setting, Spec
 
 GRID_POINTS = 3
-SEED = "seed"
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,12 @@ class KnobSearch:
         """Whether there is nothing to search."""
         return len(self.values) == 1
 
+    def holds(self, value: Any) -> bool:
+        """Whether the search may come upon a value."""
+        if self.values:
+            return any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in self.values)
+        return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
+
     def grid(self) -> tuple[Any, ...]:
         """The values that a grid search takes."""
         if self.values:
@@ -51,21 +56,28 @@ class KnobSearch:
         return tuple(dict.fromkeys(round(point) for point in points)) if self.whole else tuple(points)
 
 
-def resolve_knobs(spec: Spec, rooms: Rooms) -> dict[str, KnobSearch]:
-    """What is searched for every knob of a spec's model.
+def resolve(spec: Spec, rooms: Rooms) -> dict[str, dict[str, KnobSearch]]:
+    """What is searched for every knob of each of a spec's models; see `resolve_knobs`."""
+    return {model: resolve_knobs(spec, rooms, model) for model in spec.models}
+
+
+def resolve_knobs(spec: Spec, rooms: Rooms, model: str | None = None) -> dict[str, KnobSearch]:
+    """What is searched for every knob of a model.
 
     Args:
         spec: a spec whose knobs are known to be allowed.
         rooms: holds the model's documented knobs; a model without any ("module:Class") has just those that the spec names.
+        model: one of the spec's; None = the first.
 
     Returns:
         One entry a knob, in the documented order; the seed last, where the spec repeats configurations.
     """
-    named = [*spec.knobs, *(name for configuration in spec.configurations for name in configuration)]
-    space: dict[str, Knob | None] = dict(rooms.spaces.get(spec.model) or dict.fromkeys(named))
-    if SEED in spec.knobs:
+    model = spec.models[0] if model is None else model
+    settings = spec.settings(model)
+    named = [*settings, *(name for configuration in spec.configurations for name in configuration)]
+    space: dict[str, Knob | None] = dict(rooms.spaces.get(model) or dict.fromkeys(named))
+    if SEED in settings:
         space[SEED] = None
-    settings = dict(spec.knobs)
     for name in space:
         listed = [configuration[name] for configuration in spec.configurations if name in configuration]
         if listed:

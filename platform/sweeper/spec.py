@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from sweeper.errors import SpecError
 
 SEARCH_ALL = "search"
+SEED = "seed"
+MODEL = "model"
+COSTS = {
+    "parameters": "trained values of all networks",
+    "train_image_s": "seconds of training an image, on the node that ran the trial",
+    "memory_gib": "greatest memory of the trial's process in GiB",
+}
 
 
 class _Loader(yaml.SafeLoader):
@@ -86,27 +93,57 @@ Setting = Range | list[bool | int | float | str] | bool | int | float | str
 class Search(_Section):
     """How configurations are drawn. `seed` fixes the drawing, and the weights and data order of every trial.
 
-    With several objectives "tpe" is multi-objective TPE; "nsga2" is for several objectives alone.
+    `sweeper.search.algorithms` says what each is and goes with; with several objectives "tpe" is multi-objective TPE.
     """
 
-    algorithm: Literal["grid", "random", "tpe", "nsga2"] = "tpe"
+    algorithm: Literal["grid", "random", "sobol", "tpe", "gp", "cmaes", "nsga2", "nsga3", "bohb"] = "tpe"
     seed: int = Field(0, ge=0)
 
 
 class Scheduler(_Section):
-    """When a trial is stopped early.
+    """When a trial is stopped early, or goes on from another one's checkpoint with other knobs.
 
     Attributes:
-        kind: "none" or "asha".
-        grace_steps: steps that every trial gets; asha only.
-        reduction: one in so many trials goes on at each rung; asha only.
+        kind: `sweeper.search.schedulers` says what each is and goes with.
+        grace_steps: steps that every trial gets; asha, hyperband, median.
+        reduction: one in so many trials goes on at each rung; asha, hyperband.
+        perturb_steps: steps between two changes of the population; pbt, pb2.
         stop_collapsed: end a trial whose adversarial game has collapsed, with any kind.
     """
 
-    kind: Literal["none", "asha"] = "none"
+    kind: Literal["none", "asha", "hyperband", "median", "pbt", "pb2"] = "none"
     grace_steps: int = Field(1, ge=1)
     reduction: int = Field(3, ge=2)
+    perturb_steps: int = Field(1, ge=1)
     stop_collapsed: bool = True
+
+
+class Constraint(_Section):
+    """A limit that a configuration must keep.
+
+    Attributes:
+        metric: a validation metric at the trial's best step, or a cost of `COSTS`.
+        at_most: greatest value allowed; None = no such limit.
+        at_least: least value allowed; None = no such limit.
+    """
+
+    metric: str
+    at_most: float | None = Field(None, allow_inf_nan=False)
+    at_least: float | None = Field(None, allow_inf_nan=False)
+
+
+class Choice(_Section):
+    """Which point of a Pareto front is taken: the best in one objective among those near the best in another.
+
+    Attributes:
+        best: the objective that decides.
+        within_percent: how much worse than the best value of `of` a trial may be, in percent of that value.
+        of: the objective that must stay near its best.
+    """
+
+    best: str
+    within_percent: float = Field(ge=0, allow_inf_nan=False)
+    of: str
 
 
 class Objective(_Section):
@@ -115,10 +152,14 @@ class Objective(_Section):
     Attributes:
         metric: the first objective; its best step is the one that counts of a trial.
         also: further objectives, measured at that step; with any, the result is a Pareto front.
+        constraints: limits; a trial that breaks one is told to the search and never wins.
+        choose: which point of the front is trained again; None = the best in `metric`.
     """
 
     metric: str = "l2_hole"
     also: list[str] = []
+    constraints: list[Constraint] = []
+    choose: Choice | None = None
 
 
 class Budget(_Section):
@@ -128,13 +169,19 @@ class Budget(_Section):
         trials: greatest number of configurations.
         epochs: greatest number of epochs a trial.
         step_images: training images a step; None = an epoch. A trial's steps follow from `epochs`.
-        wall_s: greatest wall time of the search in seconds; None = no limit.
+        wall_s: greatest wall time in seconds; None = no limit.
+        accelerator_h: greatest sum over the trials of the GPUs they held times the hours they held them; None = no limit.
+        cost: greatest price of the cluster's nodes while the sweep runs, in the unit of `prices`; None = no limit.
+        prices: of a node, an hour, by node type; "default" for all others.
     """
 
     trials: int = Field(ge=1)
     epochs: float = Field(gt=0, allow_inf_nan=False)
     step_images: int | None = Field(None, ge=1)
     wall_s: float | None = Field(None, gt=0, allow_inf_nan=False)
+    accelerator_h: float | None = Field(None, gt=0, allow_inf_nan=False)
+    cost: float | None = Field(None, gt=0, allow_inf_nan=False)
+    prices: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
 
 
 class Resources(_Section):
@@ -144,24 +191,74 @@ class Resources(_Section):
     gpus: float = Field(0, ge=0)
 
 
+class WarmStart(_Section):
+    """Configurations that are tried first.
+
+    Attributes:
+        sweeps: names of earlier sweeps in the same home folder; their best configurations come first, as far as they fit.
+        best: how many of each.
+        configurations: a hand-written list; each sets some knobs, the others keep their usual value.
+    """
+
+    sweeps: list[str] = []
+    best: int = Field(3, ge=1)
+    configurations: list[dict[str, bool | int | float | str]] = []
+
+
+class Checkpoints(_Section):
+    """What is kept on disk.
+
+    Attributes:
+        keep: newest checkpoints of each trial.
+        quota_gib: greatest size of all checkpoints of the sweep; the worst ended trials' go first. None = no limit.
+        best: for how many of the best trials they are kept once a sweep is over; None = for all.
+    """
+
+    keep: int = Field(2, ge=1)
+    quota_gib: float | None = Field(None, gt=0, allow_inf_nan=False)
+    best: int | None = Field(None, ge=1)
+
+
+class Notify(_Section):
+    """Who is told of what happens.
+
+    Attributes:
+        command: run by the shell's words, never through a shell, with the message in the environment; None = none.
+        webhook: an address that gets a POST with a JSON body; None = none.
+        on: what is told.
+    """
+
+    command: str | None = None
+    webhook: str | None = Field(None, pattern=r"^https?://")
+    on: list[Literal["end", "failure", "best"]] = ["end", "failure"]
+
+
 class Spec(_Section):
     """A whole sweep.
 
     Attributes:
         name: names the sweep in the store, on disk and on the command line.
         description: one sentence for `sweep list`.
-        model: a registered model or "module:Class".
+        model: a registered model or "module:Class"; a list of them searches over models too.
         data: which images.
         mask: where the holes are.
         knobs: a value fixes a knob; a list or a range is searched; "search" searches all of the documented range.
             A knob that is not named keeps the paper's value. "seed" may stand among them: a list of seeds repeats each configuration.
+            With several models each has a section of its own, under its name; "seed" stands beside them.
         configurations: a hand-written list, for a grid search: each entry sets some knobs together; the grid of `knobs` is run for each.
         search: how configurations are drawn.
         scheduler: when a trial is stopped early.
         objective: what is optimised.
         budget: when the sweep ends.
         resources: what one trial holds.
+        warm_start: configurations that are tried first.
+        study: address of the Optuna storage; None = study.db in the sweep's folder.
+        checkpoints: what is kept on disk.
+        notify: who is told of what happens.
         seeds: with how many seeds the best configuration is trained again, to be measured once on the test split.
+        finalists: how many of the best configurations are trained again.
+        until: "planned" = `seeds` for each; "separated" = then further seeds for those whose confidence intervals on the validation split
+            overlap the leader's, until none does or the budget ends.
         finals: "best" trains the best configuration again; "every" each one that was trained to its end, for a grid whose points are all
             wanted on the test split.
         retrain: false measures them as the search has trained them, once each, and trains nothing again.
@@ -170,20 +267,39 @@ class Spec(_Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     description: str = ""
-    model: str
+    model: str | list[str]
     data: Data
     mask: Mask = Mask()
-    knobs: dict[str, Setting] = {}
+    knobs: dict[str, Setting | dict[str, Setting]] = {}
     configurations: list[dict[str, bool | int | float | str]] = []
     search: Search = Search()
     scheduler: Scheduler = Scheduler()
     objective: Objective = Objective()
     budget: Budget
     resources: Resources = Resources()
+    warm_start: WarmStart = WarmStart()
+    study: str | None = None
+    checkpoints: Checkpoints = Checkpoints()
+    notify: Notify = Notify()
     seeds: int = Field(1, ge=0)
+    finalists: int = Field(1, ge=1)
+    until: Literal["planned", "separated"] = "planned"
     finals: Literal["best", "every"] = "best"
     retrain: bool = True
     pictures: int = Field(3, ge=0)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models, one or several."""
+        return (self.model,) if isinstance(self.model, str) else tuple(self.model)
+
+    def settings(self, model: str) -> dict[str, Setting]:
+        """The knobs' settings of one of the models, the seed's among them."""
+        if isinstance(self.model, str):
+            return dict(self.knobs)  # type: ignore[arg-type]
+        own = self.knobs.get(model, {})
+        seed = {SEED: self.knobs[SEED]} if SEED in self.knobs else {}
+        return {**(own if isinstance(own, dict) else {}), **seed}  # type: ignore[dict-item]
 
     def to_yaml(self) -> str:
         """The resolved spec, every default written out."""

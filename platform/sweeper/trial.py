@@ -20,7 +20,7 @@ class TrialPlan:
 
     Attributes:
         rooms: opens sessions.
-        request: the session's settings; knobs and seed are each trial's own.
+        request: the session's settings; model, knobs and seed are each trial's own.
         epochs: greatest number of epochs a trial.
         stop_collapsed: end a trial whose adversarial game has collapsed.
     """
@@ -111,7 +111,7 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
         self._failure = ""
         self._wall_s = 0.0
         self._final = config["trial"].startswith("final")
-        self._request = dataclasses.replace(self._plan.request, knobs=config["knobs"], seed=config["seed"])
+        self._request = dataclasses.replace(self._plan.request, model=config["model"], knobs=config["knobs"], seed=config["seed"])
         try:
             self._session = self._plan.rooms.open_session(self._request)
             self._continue(config["resume_from"])

@@ -7,8 +7,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from sweeper.errors import SpecError
 from sweeper.rooms import Knob, Rooms
-from sweeper.space import SEED, KnobSearch, first_configuration, resolve_knobs
-from sweeper.spec import SEARCH_ALL, Budget, Data, Mask, Objective, Range, Resources, Scheduler, Search, Setting, Spec
+from sweeper.space import KnobSearch, first_configuration, resolve
+from sweeper.spec import SEARCH_ALL, SEED, Budget, Data, Mask, Objective, Range, Resources, Scheduler, Search, Setting, Spec
 
 
 def validate(fields: Mapping[str, Any], rooms: Rooms) -> Spec:
@@ -29,7 +29,7 @@ def validate(fields: Mapping[str, Any], rooms: Rooms) -> Spec:
     malformed: list[str] = []
     for key, info in Spec.model_fields.items():
         if key == "knobs" and isinstance(fields.get(key), dict):
-            parts[key], malformed = _settings(fields[key])
+            parts[key], malformed = _knobs(fields[key], several=isinstance(fields.get("model"), list))
             problems += malformed
         elif key in fields:
             try:
@@ -52,7 +52,25 @@ def validate(fields: Mapping[str, Any], rooms: Rooms) -> Spec:
     return Spec(**parts)
 
 
-def _settings(given: Mapping[Any, Any]) -> tuple[dict[str, Setting], list[str]]:
+def _knobs(given: Mapping[Any, Any], *, several: bool) -> tuple[dict[str, Any], list[str]]:
+    """The settings, in a section a model where there are several; and what is malformed."""
+    if not several:
+        return _settings("knobs", given)
+    sections: dict[str, Any] = {}
+    malformed: list[str] = []
+    for name, section in given.items():
+        if name == SEED:
+            seed, wrong = _settings("knobs", {SEED: section})
+            sections |= seed
+        elif isinstance(section, dict):
+            sections[str(name)], wrong = _settings(f"knobs.{name}", section)
+        else:
+            wrong = [f"knobs.{name}: must be a section with the knobs of {name}, since model names several, but got {section!r}"]
+        malformed += wrong
+    return sections, malformed
+
+
+def _settings(place: str, given: Mapping[Any, Any]) -> tuple[dict[str, Setting], list[str]]:
     """Each knob's setting by itself, so that one that is malformed hides no problem of another."""
     kind: TypeAdapter[Setting] = TypeAdapter(Setting)
     settings, malformed = {}, []
@@ -61,7 +79,7 @@ def _settings(given: Mapping[Any, Any]) -> tuple[dict[str, Setting], list[str]]:
             settings[str(name)] = kind.validate_python(setting)
         except ValidationError:
             malformed.append(
-                f"knobs.{name}: must be a value, a list of values, {{low, high, log, points}} or 'search', but got {setting!r}"
+                f"{place}.{name}: must be a value, a list of values, {{low, high, log, points}} or 'search', but got {setting!r}"
             )
     return settings, malformed
 
@@ -77,9 +95,12 @@ def _in_words(key: str, error: ValidationError) -> list[str]:
 
 def _problems_of_names(parts: Mapping[str, Any], rooms: Rooms) -> Iterator[str]:
     """Models, data, masks and metrics that do not exist; a section that has other problems is looked at too."""
-    model = parts.get("model")
-    if isinstance(model, str) and model not in rooms.models and ":" not in model:
-        yield f"model: must be one of {', '.join(rooms.models)}, or module:Class, but got {model!r}"
+    models = _models(parts)
+    if isinstance(parts.get("model"), list) and (len(models) < 2 or len(set(models)) < len(models)):
+        yield f"model: a list must name two models or more, each once, but got {parts['model']!r}"
+    for model in models:
+        if model not in rooms.models and ":" not in model:
+            yield f"model: must be one of {', '.join(rooms.models)}, or module:Class, but got {model!r}"
     data = _field(parts.get("data"), "name")
     if isinstance(data, str) and data not in rooms.data_names and not data.startswith("folder:"):
         yield f"data.name: must be one of {', '.join(rooms.data_names)}, or folder:PATH, but got {data!r}"
@@ -99,35 +120,55 @@ def _field(section: Any, name: str) -> Any:
     return section.get(name) if isinstance(section, dict) else getattr(section, name, None)
 
 
+def _models(parts: Mapping[str, Any]) -> list[str]:
+    """The models that a spec names, one or several."""
+    model = parts.get("model")
+    return [model] if isinstance(model, str) else [name for name in model if isinstance(name, str)] if isinstance(model, list) else []
+
+
 def _problems_of_knobs(parts: Mapping[str, Any], rooms: Rooms) -> Iterator[str]:
     """Knobs that the model does not have, and values outside the documented range."""
-    model, settings = parts.get("model", ""), parts.get("knobs")
-    space = rooms.spaces.get(model)
-    if not isinstance(settings, dict) or (space is None and ":" not in model):
+    models, settings, configurations = _models(parts), parts.get("knobs"), parts.get("configurations")
+    several = isinstance(parts.get("model"), list)
+    if not isinstance(settings, dict):
         return
+    for name in settings if several else ():
+        if name not in (*models, SEED):
+            yield f"knobs.{name}: must be one of {', '.join(models)} or {SEED}, since model names several; put knobs into their section"
+    if several and configurations:
+        yield "configurations: goes with one model, but model names several; use warm_start.configurations, or a sweep a model"
+    if several and SEED in settings:
+        yield from _problems_of_seeds(settings[SEED])
+    for model in models:
+        place, own = (f"knobs.{model}", settings.get(model, {})) if several else ("knobs", settings)
+        if model in rooms.spaces or ":" in model:
+            yield from _problems_of_models_knobs(place, model, own, rooms.spaces.get(model))
+    if not several and models and isinstance(configurations, list):
+        for number, configuration in enumerate(configurations):
+            yield from _problems_of_configuration(f"configurations.{number}", configuration, models[0], rooms.spaces.get(models[0]))
+
+
+def _problems_of_models_knobs(place: str, model: str, settings: Mapping[str, Any], space: Mapping[str, Knob] | None) -> Iterator[str]:
     for name, setting in settings.items():
         if name == SEED:
             yield from _problems_of_seeds(setting)
         elif space is None and setting == SEARCH_ALL:
-            yield f"knobs.{name}: {model} documents no range to search, but got {setting!r}; give a list or a range"
+            yield f"{place}.{name}: {model} documents no range to search, but got {setting!r}; give a list or a range"
         elif space is None:
-            yield from _problems_of_setting(name, setting, None)
+            yield from _problems_of_setting(f"{place}.{name}", setting, None)
         elif name not in space:
-            yield f"knobs.{name}: must be one of {', '.join(space)}, but {model} has no such knob"
+            yield f"{place}.{name}: must be one of {', '.join(space)}, but {model} has no such knob"
         else:
-            yield from _problems_of_setting(name, setting, space[name])
-    configurations = parts.get("configurations")
-    for place, configuration in enumerate(configurations if isinstance(configurations, list) else []):
-        yield from _problems_of_configuration(place, configuration, model, space)
+            yield from _problems_of_setting(f"{place}.{name}", setting, space[name])
 
 
-def _problems_of_configuration(place: int, configuration: Mapping[str, Any], model: str, space: Mapping[str, Knob] | None) -> Iterator[str]:
+def _problems_of_configuration(place: str, configuration: Mapping[str, Any], model: str, space: Mapping[str, Knob] | None) -> Iterator[str]:
     for name, value in configuration.items():
         if space is not None and name not in space:
-            yield f"configurations.{place}.{name}: must be one of {', '.join(space)}, but {model} has no such knob"
+            yield f"{place}.{name}: must be one of {', '.join(space)}, but {model} has no such knob"
         elif space is not None and not space[name].holds(value):
             rule = f"{'' if hasattr(space[name], 'low') else 'one of '}{space[name].allowed}"
-            yield f"configurations.{place}.{name}: must be {rule}, but got {value!r}"
+            yield f"{place}.{name}: must be {rule}, but got {value!r}"
 
 
 def _problems_of_seeds(setting: Setting) -> Iterator[str]:
@@ -136,28 +177,28 @@ def _problems_of_seeds(setting: Setting) -> Iterator[str]:
         yield f"knobs.{SEED}: must be a whole number from 0 on, or a list of them, but got {setting!r}"
 
 
-def _problems_of_setting(name: str, setting: Setting, knob: Knob | None) -> Iterator[str]:
+def _problems_of_setting(place: str, setting: Setting, knob: Knob | None) -> Iterator[str]:
     """What is wrong with one knob's setting; `knob` is None for a user's own model, which documents no range."""
     if setting == SEARCH_ALL:
         return
     if isinstance(setting, Range):
         if knob is not None and not hasattr(knob, "low"):
-            yield f"knobs.{name}: takes one or more of {knob.allowed}, but got a range; give a list"
+            yield f"{place}: takes one or more of {knob.allowed}, but got a range; give a list"
             return
         if not setting.low < setting.high:
-            yield f"knobs.{name}: low < high must hold, but got ({setting.low:g}, {setting.high:g})"
+            yield f"{place}: low < high must hold, but got ({setting.low:g}, {setting.high:g})"
         if setting.log and setting.low <= 0:
-            yield f"knobs.{name}: low must be above 0 on a log scale, but got {setting.low:g}; raise it, or set log: false"
+            yield f"{place}: low must be above 0 on a log scale, but got {setting.low:g}; raise it, or set log: false"
         values: list[Any] = [int(bound) if bound.is_integer() else bound for bound in (setting.low, setting.high)]
     elif isinstance(setting, list):
         if not setting:
-            yield f"knobs.{name}: a list must name at least one value, but got []; allowed: {knob.allowed if knob else 'any'}"
+            yield f"{place}: a list must name at least one value, but got []; allowed: {knob.allowed if knob else 'any'}"
         values = setting
     else:
         values = [setting]
     for value in values:
         if knob is not None and not knob.holds(value):
-            yield f"knobs.{name}: must be {'' if hasattr(knob, 'low') else 'one of '}{knob.allowed}, but got {value!r}"
+            yield f"{place}: must be {'' if hasattr(knob, 'low') else 'one of '}{knob.allowed}, but got {value!r}"
 
 
 def _problems_between_sections(parts: Mapping[str, Any]) -> Iterator[str]:
@@ -172,7 +213,7 @@ def _problems_between_sections(parts: Mapping[str, Any]) -> Iterator[str]:
         asha = scheduler.kind == "asha"
         if asha and budget.step_images is None and scheduler.grace_steps > budget.epochs:
             yield f"scheduler.grace_steps: must be at most budget.epochs = {budget.epochs:g}, but got {scheduler.grace_steps}"
-    objective, search, settings = parts.get("objective"), parts.get("search"), parts.get("knobs")
+    objective, search = parts.get("objective"), parts.get("search")
     if parts.get("configurations") and isinstance(search, Search) and search.algorithm != "grid":
         yield f"configurations: a list goes with search.algorithm grid, but got {search.algorithm!r}"
     if isinstance(objective, Objective):
@@ -182,8 +223,8 @@ def _problems_between_sections(parts: Mapping[str, Any]) -> Iterator[str]:
     resources = parts.get("resources")
     if isinstance(resources, Resources) and resources.gpus > 1 and resources.gpus != int(resources.gpus):
         yield f"resources.gpus: above 1 must be a whole number, but got {resources.gpus:g}"
-    if isinstance(search, Search) and isinstance(settings, dict):
-        searched = [name for name, setting in settings.items() if setting == SEARCH_ALL or isinstance(setting, Range | list)]
+    if isinstance(search, Search) and isinstance(parts.get("knobs"), dict) and isinstance(parts.get("model"), str):
+        searched = [name for name, setting in parts["knobs"].items() if setting == SEARCH_ALL or isinstance(setting, Range | list)]
         if search.algorithm != "grid" and not searched and isinstance(budget, Budget) and budget.trials > 1:
             yield "knobs: one at least must be searched when budget.trials is above 1, but all are fixed; name a list, a range or 'search'"
 
@@ -200,20 +241,20 @@ def _problems_of_objectives(objective: Objective, search: Any, scheduler: Any) -
 
 
 def _problems_of_building(spec: Spec, rooms: Rooms) -> Iterator[str]:
-    """Configurations that the model refuses: the first one, and each searched knob at its extremes."""
-    searched = resolve_knobs(spec, rooms)
-    searched.pop(SEED, None)
-    first = first_configuration(searched)
-    tried: list[dict[str, Any]] = [first]
-    tried += [first | {name: value} for name, knob in searched.items() for value in _extremes(knob) if value != first[name]]
+    """Configurations that a model refuses: the first one, and each searched knob at its extremes."""
     told = set()
-    for knobs in tried:
-        try:
-            rooms.check(spec.model, knobs, spec.data.model_dump(), spec.mask.model_dump())
-        except rooms.user_errors as error:
-            if str(error) not in told:
-                told.add(str(error))
-                yield str(error)
+    for model, searched in resolve(spec, rooms).items():
+        searched.pop(SEED, None)
+        first = first_configuration(searched)
+        tried: list[dict[str, Any]] = [first]
+        tried += [first | {name: value} for name, knob in searched.items() for value in _extremes(knob) if value != first[name]]
+        for knobs in tried:
+            try:
+                rooms.check(model, knobs, spec.data.model_dump(), spec.mask.model_dump())
+            except rooms.user_errors as error:
+                if str(error) not in told:
+                    told.add(str(error))
+                    yield str(error)
 
 
 def _extremes(knob: KnobSearch) -> list[Any]:

@@ -15,9 +15,9 @@ from sweeper.journal import ENDED, Journal, TrialRecord, read_events
 def filled(folder: Path) -> None:
     """One finished trial and one that is running."""
     with Journal(folder) as journal:
-        journal.start("search-0000", 0, {"bottleneck": 256, "neck": "fc", "mirror": True}, 7)
+        journal.start("search-0000", 0, "cnn_autoencoder", {"bottleneck": 256, "neck": "fc", "mirror": True}, 7)
         journal.result("search-0000", 1, {"l2_hole": 3.5, "loss": 0.1})
-        journal.start("search-0001", 1, {"bottleneck": 512}, 7)
+        journal.start("search-0001", 1, "cnn_autoencoder", {"bottleneck": 512}, 7)
         journal.clock(1.25)
         journal.result("search-0001", 1, {"l2_hole": 2.5})
         journal.result("search-0000", 2, {"l2_hole": 3.0, "loss": 0.05})
@@ -32,6 +32,7 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
         assert first == TrialRecord(
             "search-0000",
             0,
+            "cnn_autoencoder",
             {"bottleneck": 256, "neck": "fc", "mirror": True},
             7,
             "complete",
@@ -46,14 +47,14 @@ def test_a_trial_that_starts_again_keeps_its_results(tmp_path: Path) -> None:
     filled(tmp_path)
     with Journal(tmp_path) as journal:
         before = len(list(read_events(tmp_path / "journal.jsonl")))
-        journal.start("search-0001", 1, {"bottleneck": 512}, 7)
+        journal.start("search-0001", 1, "cnn_autoencoder", {"bottleneck": 512}, 7)
         assert journal.trials["search-0001"].results == {1: {"l2_hole": 2.5}}
         assert len(list(read_events(tmp_path / "journal.jsonl"))) == before
 
 
 def test_every_line_is_on_disk_when_the_call_returns(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
-        journal.start("final-0", 0, {}, 1)
+        journal.start("final-0", 0, "cnn_autoencoder", {}, 1)
         journal.end("final-0", "failed", "out of memory")
         events = list(read_events(tmp_path / "journal.jsonl"))
     assert [event["event"] for event in events] == ["start", "end"]
@@ -88,7 +89,7 @@ def test_a_cut_inside_a_letter_of_two_bytes_is_left_out_too(tmp_path: Path) -> N
 
 def test_values_that_are_not_finite_come_back(tmp_path: Path) -> None:
     with Journal(tmp_path) as journal:
-        journal.start("search-0000", 0, {}, 0)
+        journal.start("search-0000", 0, "cnn_autoencoder", {}, 0)
         journal.result("search-0000", 1, {"ssim_hole": float("nan"), "loss": float("inf")})
     with Journal(tmp_path) as journal:
         metrics = journal.trials["search-0000"].results[1]
@@ -147,7 +148,7 @@ def test_further_objectives_are_taken_at_the_best_step() -> None:
 
 
 def record(results: dict[int, Any]) -> TrialRecord:
-    return TrialRecord("search-0000", 0, {}, 0, results=results)
+    return TrialRecord("search-0000", 0, "cnn_autoencoder", {}, 0, results=results)
 
 
 def test_running_is_the_one_state_that_is_no_end() -> None:

@@ -20,11 +20,11 @@ def test_a_configuration_is_read_once_and_equal_tables_share_one_text(rooms: Roo
         return rooms.layers(model, knobs, data, mask)
 
     notes: list[str] = []
-    tables = LayerTables(replace(rooms, layers=counted), "cnn_autoencoder", DATA, MASK, notes.append)
-    first = tables.text({"bottleneck": 256, "dropout": 0.0})
-    assert tables.text({"dropout": 0.0, "bottleneck": 256}) is first
-    assert tables.text({"bottleneck": 256, "dropout": 0.0, "learning_rate": 1e-4}) is first
-    assert tables.text({"bottleneck": 512, "dropout": 0.0}) != first
+    tables = LayerTables(replace(rooms, layers=counted), DATA, MASK, notes.append)
+    first = tables.text("cnn_autoencoder", {"bottleneck": 256, "dropout": 0.0})
+    assert tables.text("cnn_autoencoder", {"dropout": 0.0, "bottleneck": 256}) is first
+    assert tables.text("cnn_autoencoder", {"bottleneck": 256, "dropout": 0.0, "learning_rate": 1e-4}) is first
+    assert tables.text("cnn_autoencoder", {"bottleneck": 512, "dropout": 0.0}) != first
     assert len(read) == 3
     assert notes == []
     assert first is not None
@@ -33,14 +33,14 @@ def test_a_configuration_is_read_once_and_equal_tables_share_one_text(rooms: Roo
 
 def test_a_model_without_networks_has_an_empty_table(rooms: Rooms) -> None:
     notes: list[str] = []
-    text = LayerTables(rooms, "classical_fill", DATA, MASK, notes.append).text({})
+    text = LayerTables(rooms, DATA, MASK, notes.append).text("classical_fill", {})
     assert json.loads(text or "") == []
     assert notes == []
 
 
 def test_why_there_is_no_table_is_told_once_for_each_reason(rooms: Rooms) -> None:
     notes: list[str] = []
-    tables = LayerTables(rooms, "user_models:Paired", DATA, MASK, notes.append)
-    assert [tables.text({"bottleneck": bottleneck}) for bottleneck in (256, 512, 256)] == [None, None, None]
+    tables = LayerTables(rooms, DATA, MASK, notes.append)
+    assert [tables.text("user_models:Paired", {"bottleneck": bottleneck}) for bottleneck in (256, 512, 256)] == [None, None, None]
     assert len(notes) == 1
     assert notes[0].startswith("no layers.json with these runs: the networks of model 'user_models:Paired' must take what")

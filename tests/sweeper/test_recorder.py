@@ -39,7 +39,7 @@ def test_a_trial_that_takes_over_training_is_told_once(reused: list[float | None
         )
         run.interrupt = Interrupt()
         run.run_ids["a"] = "run"
-        journal.start("a", 0, {}, 0)
+        journal.start("a", 0, "cnn_autoencoder", {}, 0)
         listener = StageListener(run, None, [])
         for step, value in enumerate(reused, 1):
             listener.on_result("a", {"step": step, "metrics": {"l2_hole": 1.0} | ({} if value is None else {"reused": float(value)})})

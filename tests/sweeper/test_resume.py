@@ -214,7 +214,7 @@ def test_a_trial_that_was_interrupted_went_on_as_if_it_had_not_been(story: Story
     begun = {event["trial"]: event for event in story.killed if event["event"] == "start"}
     torn = sorted(set(begun) - ended(story.killed))
     assert torn
-    session = rooms.open_session(session_request(story.spec, begun[torn[0]]["knobs"], begun[torn[0]]["seed"]))
+    session = rooms.open_session(session_request(story.spec, story.spec.models[0], begun[torn[0]]["knobs"], begun[torn[0]]["seed"]))
     expected = {step: session.step()["l2_hole"] for step in range(1, EPOCHS + 1)}
     with Journal(story.home.folder(NAME)) as journal:
         results = {step: metrics["l2_hole"] for step, metrics in journal.trials[torn[0]].results.items()}

@@ -199,7 +199,7 @@ def test_the_spec_the_best_checkpoint_and_the_pictures_are_kept(searched: Done, 
     fields = yaml.safe_load(searched.store.fetch(run_id, "spec.yaml").read_text())
     assert validate(fields, rooms) == searched.spec
     checkpoint = searched.store.fetch(run_id, "best/checkpoint.pt")
-    session = rooms.open_session(session_request(searched.spec, best.knobs, best.seed))
+    session = rooms.open_session(session_request(searched.spec, best.model, best.knobs, best.seed))
     session.load(checkpoint.parent)
     session.restore_best()
     assert session.evaluate("validation")["l2_hole"] == pytest.approx(searched.parent.data.metrics["best_value"], rel=1e-4)
@@ -285,7 +285,7 @@ def test_the_best_is_trained_again_under_fresh_seeds_and_tested_once(searched: D
     for record in searched.outcome.records:
         if record.kind == "search":
             assert not any(name.startswith("test_") for metrics in record.results.values() for name in metrics)
-    again = rooms.open_session(session_request(searched.spec, best.knobs, SEED + 1))
+    again = rooms.open_session(session_request(searched.spec, best.model, best.knobs, SEED + 1))
     for _ in range(EPOCHS):
         again.step()
     again.restore_best()
@@ -451,7 +451,7 @@ def test_a_diverged_trial_keeps_its_last_good_checkpoint(fated: Done, rooms: Roo
     record = by_fate(fated)["nan"]
     checkpoints = cluster.checkpoints_of(fated.folder / "checkpoints", record.trial)
     assert len(checkpoints) == 1
-    session = rooms.open_session(session_request(fated.spec, record.knobs, record.seed))
+    session = rooms.open_session(session_request(fated.spec, record.model, record.knobs, record.seed))
     session.load(checkpoints[0])
     assert session.steps == 1
     assert session.evaluate("validation")["l2_hole"] == pytest.approx(record.results[1]["l2_hole"], rel=1e-4)

@@ -13,7 +13,7 @@ from ray.tune.schedulers import FIFOScheduler
 from sweeper.journal import TrialRecord
 from sweeper.rooms import Rooms
 from sweeper.search import Assignment, Proposals, scheduler
-from sweeper.space import grid, resolve_knobs
+from sweeper.space import grid, resolve, resolve_knobs
 from sweeper.spec import Spec
 
 TinySpec = Callable[..., Spec]
@@ -30,7 +30,7 @@ def open_study(tiny_spec: TinySpec, rooms: Rooms, tmp_path: Path) -> Callable[..
         spec = tiny_spec(**fields)
         (tmp_path / folder).mkdir(exist_ok=True)
         also = {name: rooms.metrics[name] for name in spec.objective.also}
-        return Proposals(spec, resolve_knobs(spec, rooms), rooms.metrics[spec.objective.metric], tmp_path / folder, also)
+        return Proposals(spec, resolve(spec, rooms), rooms.metrics[spec.objective.metric], tmp_path / folder, also)
 
     return opened
 
@@ -54,7 +54,7 @@ def asked(proposals: Proposals, count: int) -> list[Assignment]:
 def record(assignment: Assignment, state: Any = "running", values: dict[int, float] | None = None) -> TrialRecord:
     """What the journal holds of an assignment."""
     results = {step: {"l2_hole": value} for step, value in (values or {}).items()}
-    return TrialRecord(assignment.trial, assignment.number, assignment.knobs, assignment.seed, state, "", results)
+    return TrialRecord(assignment.trial, assignment.number, assignment.model, assignment.knobs, assignment.seed, state, "", results)
 
 
 @pytest.mark.parametrize(("algorithm", "changes"), [("random", {}), ("tpe", {}), ("nsga2", {"objective": {"also": ["psnr_hole"]}})])
@@ -267,7 +267,7 @@ def test_a_replayed_asha_decides_as_one_that_was_never_interrupted(cut: int, ash
         steps = [step for trial, step in ORDER[:cut] if trial == name]
         if steps:
             results = {step: {"l2_hole": CURVES[name][step - 1]} for step in steps}
-            records.append(TrialRecord(name, number, {}, 0, results=results))
+            records.append(TrialRecord(name, number, "cnn_autoencoder", {}, 0, results=results))
     resumed = scheduler(asha_spec, "min", 8, records)
     assert decide(resumed, ORDER[cut:], 1) == straight[cut:]
 

@@ -25,7 +25,7 @@ Start = Callable[..., SweepTrial]
 @pytest.fixture
 def plan(tiny_spec: Callable[..., Spec], rooms: Rooms) -> TrialPlan:
     spec = tiny_spec(model="user_models:Fateful", knobs={"fate": "well"}, budget={"epochs": EPOCHS})
-    return TrialPlan(rooms, session_request(spec, {}, 0), EPOCHS)
+    return TrialPlan(rooms, session_request(spec, spec.models[0], {}, 0), EPOCHS)
 
 
 @pytest.fixture

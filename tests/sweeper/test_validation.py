@@ -41,7 +41,7 @@ def test_a_sound_spec_gets_its_defaults(tiny_spec: Callable[..., Spec]) -> None:
         ),
         ({"knobs": {"bottlneck": 256}}, "knobs.bottlneck: must be one of bottleneck, base_filters, .* has no such knob"),
         ({"search": {"algorithm": "cma"}}, "search.algorithm: .*'grid', 'random', .*'tpe'.*, but got 'cma'"),
-        ({"scheduler": {"kind": "pbt"}}, "scheduler.kind: .*'none' or 'asha', but got 'pbt'"),
+        ({"scheduler": {"kind": "pbf"}}, "scheduler.kind: .*'none', 'asha'.*, but got 'pbf'"),
         ({"objective": {"metric": "accuracy"}}, "objective.metric: must be one of l2_hole, .*psnr_hole.*, but got 'accuracy'"),
         ({"objective": {"metric": "sharpness_hole"}}, "objective.metric: must be one of l2_hole, .*, but got 'sharpness_hole'"),
         ({"objective": {"also": ["accuracy"]}}, "objective.also: must be one of l2_hole, .*, but got 'accuracy'"),

@@ -3,6 +3,7 @@
 import math
 import shlex
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -16,8 +17,8 @@ from sweeper.home import DEFAULT_STORE, Home
 from sweeper.journal import ENDED
 from sweeper.rooms import Rooms
 from sweeper.search import Proposals
-from sweeper.space import SEED, grid, resolve_knobs
-from sweeper.spec import Spec
+from sweeper.space import KnobSearch, resolve
+from sweeper.spec import MODEL, SEED, Spec
 from sweeper.tracking import Store
 
 PREVIEWED = 5
@@ -31,9 +32,9 @@ def launch(out: Console, spec: Spec, rooms: Rooms, home: Home, spec_name: str, a
         SweepError: see `runner.run`.
     """
     mode = rooms.metrics[spec.objective.metric]
-    searched = [name for name, knob in resolve_knobs(spec, rooms).items() if not knob.fixed]
+    searched = _searched_names(resolve(spec, rooms))
     out.print(
-        f"sweep [bold]{spec.name}[/bold]: {spec.model} on {spec.data.name} at {spec.data.image_px} px, {spec.mask.kind} hole; "
+        f"sweep [bold]{spec.name}[/bold]: {', '.join(spec.models)} on {spec.data.name} at {spec.data.image_px} px, {spec.mask.kind} hole; "
         f"{spec.search.algorithm} search over {', '.join(searched) or 'nothing'}, scheduler {spec.scheduler.kind}, "
         f"{'least' if mode == 'min' else 'greatest'} {spec.objective.metric} wins; "
         f"up to {spec.budget.trials} trials of {spec.budget.epochs:g} epochs",
@@ -54,6 +55,12 @@ def launch(out: Console, spec: Spec, rooms: Rooms, home: Home, spec_name: str, a
     out.print(f"took {outcome.wall_s:.0f} s")
 
 
+def _searched_names(searched: Mapping[str, Mapping[str, KnobSearch]]) -> list[str]:
+    """What differs between trials: the model, where there are several, and all knobs that are searched."""
+    knobs = dict.fromkeys(name for own in searched.values() for name, knob in own.items() if not knob.fixed)
+    return [*([MODEL] if len(searched) > 1 else []), *knobs]
+
+
 def _options(home: Home) -> str:
     """The options that name the same folder and store again."""
     root = "" if home.root == Path() else f" --home {shlex.quote(str(home.root))}"
@@ -62,7 +69,7 @@ def _options(home: Home) -> str:
 
 def dry_run(out: Console, spec: Spec, rooms: Rooms) -> None:
     """Says what a sweep would do and what it would cost on this machine; nothing is started or kept."""
-    searched = resolve_knobs(spec, rooms)
+    searched = resolve(spec, rooms)
     facts = rooms.prepare(spec.data.model_dump(), spec.mask.model_dump())
     with cluster.connected(None):
         at_once = cluster.check_resources(spec.resources)
@@ -71,16 +78,16 @@ def dry_run(out: Console, spec: Spec, rooms: Rooms) -> None:
         proposals = Proposals(spec, searched, mode, Path(folder), {name: rooms.metrics[name] for name in spec.objective.also})
         assignments = list(proposals.preview(PREVIEWED))
         limit = proposals.limit
-    names = [name for name, knob in searched.items() if not knob.fixed]
+        cells = proposals.cells if spec.search.algorithm == "grid" else 0
+    names = _searched_names(searched)
     table = Table(*names, title=f"the first of {limit} configurations of {spec.name}", title_justify="left")
     for assignment in assignments:
-        shown = assignment.knobs | {SEED: assignment.seed}
-        table.add_row(*(str(shown[name]) for name in names))
+        shown = assignment.knobs | {SEED: assignment.seed, MODEL: assignment.model}
+        table.add_row(*(str(shown.get(name, "")) for name in names))
     out.print(table)
-    cells = len(grid(searched, spec.configurations)) if spec.search.algorithm == "grid" else 0
     if cells > limit:
         out.print(f"[yellow]note[/yellow] the grid has {cells} cells, the budget {limit} trials: the last cells are left out")
-    request = runner.session_request(spec, assignments[0].knobs, assignments[0].seed)
+    request = runner.session_request(spec, assignments[0].model, assignments[0].knobs, assignments[0].seed)
     image_s, parameters = seconds_an_image(request)
     trial_s = image_s * facts.counts["train"] * spec.budget.epochs
     finals = spec.seeds * (limit if spec.finals == "every" else 1) * spec.retrain

@@ -55,9 +55,9 @@ def draw_samples(rooms: Rooms, home: Home, name: str, file: Path, *, images: int
     Raises:
         SweepStateError: a sweep that is not there or has no checkpoint, or a model that only fills holes.
     """
-    spec, request, checkpoint = _best(rooms, home, name)
+    _, request, checkpoint = _best(rooms, home, name)
     if not installed.samples(request, checkpoint, file, images):
-        raise SweepStateError(f"a model must make whole images to be sampled, but {spec.model} fills holes alone; use 'sweep pictures'")
+        raise SweepStateError(f"a model must make whole images to be sampled, but {request.model} fills holes alone; use 'sweep pictures'")
 
 
 def _best(rooms: Rooms, home: Home, name: str) -> tuple[Spec, SessionRequest, Path]:
@@ -68,5 +68,5 @@ def _best(rooms: Rooms, home: Home, name: str) -> tuple[Spec, SessionRequest, Pa
     checkpoints = cluster.checkpoints_of(home.folder(name) / "checkpoints", best[0].trial) if best else []
     if not checkpoints:
         raise SweepStateError(f"a sweep must have a trial with a checkpoint to be drawn, but {name!r} has none; run it first")
-    request = runner.session_request(spec, best[0].knobs, best[0].seed)
+    request = runner.session_request(spec, best[0].model, best[0].knobs, best[0].seed)
     return spec, dataclasses.replace(request, device="cpu", threads=None), checkpoints[0]

@@ -1,0 +1,25 @@
+"""What a worker is given to do."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One training run to be done.
+
+    Attributes:
+        trial: its name within the sweep.
+        number: its place in the search, or the final's index.
+        model: what is trained.
+        knobs: the full configuration.
+        seed: its seed.
+        resume_from: folders of its checkpoints, the newest first; empty = from the start.
+    """
+
+    trial: str
+    number: int
+    model: str
+    knobs: dict[str, Any]
+    seed: int
+    resume_from: list[str] = field(default_factory=list)
