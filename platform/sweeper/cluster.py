@@ -31,6 +31,7 @@ from sweeper.trial import SweepTrial, TrialPlan
 OBJECT_STORE_BYTES = 200 * 2**20
 CHECKPOINTS_KEPT = 2
 WORKER_RESTARTS = 3
+NODE_LABELS = ("sweep/node-type", "ray.io/node-group", "ray.io/accelerator-type")
 
 
 class Listener(Protocol):
@@ -116,6 +117,12 @@ def node_hardware() -> str:
     """The cluster's nodes in words, for the record."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs, {node.get('memory', 0) / 2**30:.0f} GiB" for node in nodes)
+
+
+def node_types() -> list[str]:
+    """The type of each node that is there: its label "sweep/node-type", or the autoscaler's, or its accelerator's, or "default"."""
+    labels = [node.get("Labels", {}) for node in ray.nodes() if node["Alive"]]
+    return [next((own[key] for key in NODE_LABELS if own.get(key)), "default") for own in labels]
 
 
 def run_trials(

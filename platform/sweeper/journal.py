@@ -8,15 +8,25 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from sweeper.budget import Spending
 from sweeper.errors import SweepStateError
 
-State = Literal["running", "complete", "stopped", "collapsed", "diverged", "failed"]
-ENDED: tuple[str, ...] = ("complete", "stopped", "collapsed", "diverged", "failed")
+State = Literal["running", "complete", "stopped", "collapsed", "diverged", "failed", "infeasible"]
+SPENT = "spent"
+ENDED: tuple[str, ...] = ("complete", "stopped", "collapsed", "diverged", "failed", "infeasible")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a finished trial is: the sweep's name and the trial's."""
+
+    sweep: str
+    trial: str
 
 
 @dataclass
@@ -33,6 +43,9 @@ class TrialRecord:
             "collapsed" (one side of an adversarial game won), "diverged" (a loss that was not finite) or "failed" (an error).
         reason: why it ended early; empty otherwise.
         results: metrics by step.
+        identity: hash of what its result follows from; see `sweeper.known`.
+        source: the finished trial whose results these are; None where it was trained here.
+        superseded: a final run of what was the best before the sweep was extended.
     """
 
     trial: str
@@ -43,11 +56,14 @@ class TrialRecord:
     state: State = "running"
     reason: str = ""
     results: dict[int, dict[str, float]] = field(default_factory=dict)
+    identity: str = ""
+    source: Source | None = None
+    superseded: bool = False
 
     @property
     def kind(self) -> str:
-        """ "search" or "final"."""
-        return self.trial.split("-")[0]
+        """ "search", "final" or "superseded"."""
+        return "superseded" if self.superseded else self.trial.split("-")[0]
 
     def best(self, metric: str, mode: str) -> tuple[int, float] | None:
         """The best step by a metric and its value; None before the first."""
@@ -71,7 +87,8 @@ class Journal:
     Attributes:
         folder: the sweep's folder.
         trials: every trial by name, in the order of their starts.
-        spent_s: wall time of the search in earlier attempts and this one, as far as written.
+        extensions: how often the sweep's budget has grown.
+        spent: by earlier attempts and this one, as far as written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -93,7 +110,8 @@ class Journal:
         self.folder = folder
         self._path = folder / "journal.jsonl"
         self.trials: dict[str, TrialRecord] = {}
-        self.spent_s = 0.0
+        self.spent = Spending()
+        self.extensions = 0
         for event in read_events(self._path):
             self._take(event)
         _cut_torn_line(self._path)
@@ -105,10 +123,13 @@ class Journal:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def start(self, trial: str, number: int, model: str, knobs: dict[str, Any], seed: int) -> None:
-        """A trial starts, or starts again after an interruption."""
+    def start(
+        self, trial: str, number: int, model: str, knobs: dict[str, Any], seed: int, identity: str = "", source: Source | None = None
+    ) -> None:
+        """A trial starts, or starts again after an interruption; `source` is a finished one whose results it takes over."""
         if trial not in self.trials:
-            self._write({"event": "start", "trial": trial, "number": number, "model": model, "knobs": knobs, "seed": seed})
+            event = {"event": "start", "trial": trial, "number": number, "model": model, "knobs": knobs, "seed": seed, "identity": identity}
+            self._write(event | ({} if source is None else {"source": asdict(source)}))
 
     def result(self, trial: str, step: int, metrics: dict[str, float]) -> None:
         """A trial has finished a step."""
@@ -118,9 +139,17 @@ class Journal:
         """A trial is over for good."""
         self._write({"event": "end", "trial": trial, "state": state, "reason": reason}, durable=True)
 
-    def clock(self, spent_s: float) -> None:
-        """The search has taken so many seconds up to now, all attempts together."""
-        self._write({"event": "clock", "spent_s": round(spent_s, 3)})
+    def clock(self, spent: Spending) -> None:
+        """The sweep has spent so much up to now, all attempts together."""
+        self._write({"event": "clock", **asdict(spent)})
+
+    def extend(self, budget: Mapping[str, float]) -> None:
+        """The sweep's budget has grown: finished search trials go on, finished final runs are superseded.
+
+        Args:
+            budget: the fields that have grown, with their new values.
+        """
+        self._write({"event": "extend", "budget": dict(budget)}, durable=True)
 
     def close(self) -> None:
         """Writes everything out and lets the lock go."""
@@ -136,34 +165,49 @@ class Journal:
 
     def _take(self, event: dict[str, Any]) -> None:
         if event["event"] == "clock":
-            self.spent_s = event["spent_s"]
-        else:
-            _apply(self.trials, event)
+            self.spent = Spending(event["wall_s"], event["accelerator_h"], event["cost"])
+        self.extensions += event["event"] == "extend"
+        _apply(self.trials, event)
 
 
 def read_trials(folder: Path) -> dict[str, TrialRecord]:
     """Every trial of a sweep's folder by name, without the lock: for looking at a sweep that may be running."""
     trials: dict[str, TrialRecord] = {}
     for event in read_events(folder / "journal.jsonl"):
-        if event["event"] != "clock":
-            _apply(trials, event)
+        _apply(trials, event)
     return trials
 
 
 def ranked(trials: Iterable[TrialRecord], metric: str, mode: str) -> list[TrialRecord]:
-    """Search trials that have a value, the best first; the earlier one where two are equal."""
-    found = [(best[1], record) for record in trials if record.kind == "search" and (best := record.best(metric, mode))]
+    """Search trials that have a value and break no limit, the best first; the earlier one where two are equal."""
+    eligible = [record for record in trials if record.kind == "search" and record.state != "infeasible"]
+    found = [(best[1], record) for record in eligible if (best := record.best(metric, mode))]
     sign = 1 if mode == "min" else -1
     return [record for _, record in sorted(found, key=lambda entry: (sign * entry[0], entry[1].number))]
 
 
 def _apply(trials: dict[str, TrialRecord], event: dict[str, Any]) -> None:
     if event["event"] == "start":
-        trials[event["trial"]] = TrialRecord(event["trial"], event["number"], event["model"], event["knobs"], event["seed"])
+        source = Source(**event["source"]) if "source" in event else None
+        trials[event["trial"]] = TrialRecord(
+            event["trial"], event["number"], event["model"], event["knobs"], event["seed"], identity=event["identity"], source=source
+        )
     elif event["event"] == "result":
         trials[event["trial"]].results[event["step"]] = event["metrics"]
     elif event["event"] == "end":
         trials[event["trial"]].state, trials[event["trial"]].reason = event["state"], event["reason"]
+    elif event["event"] == "extend":
+        _extend(trials.values(), event["budget"])
+
+
+def _extend(trials: Iterable[TrialRecord], budget: Mapping[str, float]) -> None:
+    """Opens what a larger budget lets go on."""
+    for record in trials:
+        spent = record.state == "stopped" and record.reason.endswith(SPENT)
+        if record.kind == "final":
+            record.superseded = True
+        elif record.kind == "search" and (spent or (record.state == "complete" and "epochs" in budget)):
+            record.state, record.reason = "running", ""
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

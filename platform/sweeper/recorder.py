@@ -1,13 +1,11 @@
 """Writes down what happens to trials: first in the journal, then in the study, then in MLflow, then on the screen."""
 
-import time
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sweeper.interrupt import Interrupt
-from sweeper.journal import ENDED, Journal, State
+from sweeper.journal import ENDED, Journal
 from sweeper.layers import FILE, LayerTables
-from sweeper.search import Assignment, Proposals
 from sweeper.tracking import STATUS, Store, Writer
 
 
@@ -123,85 +121,3 @@ class SweepRun:
                 self.end_run(trial)
             else:
                 self.writer.end(self.run_ids[trial], "interrupted")
-
-
-class StageListener:
-    """Hears of one stage's trials (the search, or the final runs) and hands out its assignments."""
-
-    def __init__(self, run: SweepRun, proposals: Proposals | None, todo: list[Assignment], ends_s: float | None = None) -> None:
-        """Begins a stage.
-
-        Args:
-            run: the sweep.
-            proposals: where further assignments come from; None = `todo` is all there is.
-            todo: assignments to hand out first, in order.
-            ends_s: `time.monotonic()` after which nothing more is started and running trials stop; None = never.
-        """
-        self._run = run
-        self._proposals = proposals
-        self._todo = list(todo)
-        self._ends_s = ends_s
-        self._begun_s = time.monotonic() - run.journal.spent_s
-        self._reusing: set[str] = set()
-
-    def next(self) -> Assignment | None:
-        """The next assignment."""
-        self._run.interrupt.check()
-        if self._todo:
-            return self._todo.pop(0)
-        return self._proposals.ask() if self._proposals is not None else None
-
-    def out_of_time(self) -> bool:
-        """Whether the stage's time is spent."""
-        self._run.interrupt.check()
-        return self._ends_s is not None and time.monotonic() >= self._ends_s
-
-    def on_start(self, assignment: Assignment) -> None:
-        """A worker has taken an assignment."""
-        self._run.journal.start(assignment.trial, assignment.number, assignment.model, assignment.knobs, assignment.seed)
-        self._run.begin_run(assignment.trial, assignment.model, assignment.knobs, assignment.seed)
-        self._run.progress.started(assignment.trial)
-
-    def on_result(self, trial: str, result: dict[str, Any]) -> None:
-        """A step is done; a step that was told before (after a restart) tells nothing new."""
-        metrics = result.get("metrics")
-        if metrics is None:
-            return
-        run, step = self._run, int(result["step"])
-        metrics = metrics | {f"test_{name}": value for name, value in result.get("test", {}).items()}
-        if step in run.journal.trials[trial].results:
-            return
-        run.journal.result(trial, step, metrics)
-        if self._proposals is not None:
-            self._proposals.report(trial, step, metrics[run.metric])
-            run.journal.clock(time.monotonic() - self._begun_s)
-        run.writer.metrics(run.run_ids[trial], step, metrics)
-        run.progress.advanced(trial, step, metrics[run.metric])
-        if metrics.get("reused") and trial not in self._reusing:
-            self._reusing.add(trial)
-            run.progress.note(f"{trial} takes over training that an earlier trial has done")
-
-    def on_end(self, trial: str, result: dict[str, Any], error: str | None) -> None:
-        """A trial is over."""
-        state, reason = self._judge(result, error)
-        run = self._run
-        run.journal.end(trial, state, reason)
-        values = run.journal.trials[trial].best_values(run.metric, run.mode, run.also)
-        if self._proposals is not None:
-            self._proposals.tell(trial, state, values)
-        run.end_run(trial)
-        run.progress.ended(trial, state, reason, values[0] if values else None)
-
-    def _judge(self, result: dict[str, Any], error: str | None) -> tuple[State, str]:
-        """Why a trial ended."""
-        if error is not None:
-            return "failed", error
-        if "failed" in result:
-            return "failed", str(result["failed"])
-        if "collapsed" in result:
-            return "collapsed", str(result["collapsed"])
-        if result.get("diverged"):
-            return "diverged", f"{result['diverged']} was not finite at step {result['step']}"
-        if result.get("finished"):
-            return "complete", ""
-        return "stopped", "the sweep's time was spent" if self.out_of_time() else "the scheduler stopped it"

@@ -16,7 +16,7 @@ SEED = "seed"
 MODEL = "model"
 COSTS = {
     "parameters": "trained values of all networks",
-    "train_image_s": "seconds of training an image, on the node that ran the trial",
+    "train_image_s": "seconds an image of training, measurements included, on the node that ran the trial",
     "memory_gib": "greatest memory of the trial's process in GiB",
 }
 

@@ -49,6 +49,7 @@ STATUS = {
     "complete": "FINISHED",
     "stopped": "FINISHED",
     "collapsed": "FINISHED",
+    "infeasible": "FINISHED",
     "finished": "FINISHED",
     "diverged": "FAILED",
     "failed": "FAILED",

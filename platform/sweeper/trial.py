@@ -3,12 +3,15 @@
 import dataclasses
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ray.tune
 
+from sweeper.constraints import broken
 from sweeper.rooms import Rooms, SessionRequest, TrainingSession
+from sweeper.spec import Constraint
 
 CHECKPOINT_ERROR = "CheckpointError"
 CLOCK_FILE = "wall_s.txt"
@@ -23,22 +26,25 @@ class TrialPlan:
         request: the session's settings; model, knobs and seed are each trial's own.
         epochs: greatest number of epochs a trial.
         stop_collapsed: end a trial whose adversarial game has collapsed.
+        constraints: limits; a model that breaks one by its size alone is not trained.
     """
 
     rooms: Rooms
     request: SessionRequest
     epochs: float
     stop_collapsed: bool = True
+    constraints: tuple[Constraint, ...] = ()
 
 
 class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
     """Trains one configuration after another.
 
-    A result holds "metrics" (the session's, and "wall_s", the seconds that all steps so far took), the objective's value under its own
-    name, "step", and at the end one of
+    A result holds "metrics" (the session's, "wall_s", the seconds that all steps so far took, and the costs of `sweeper.spec.COSTS`), the
+    objective's value under its own name, "step", and at the end one of
     "finished": True (the whole budget was trained),
     "diverged": what was not finite, "loss" or the objective (the checkpoint of the step before stays the last),
     "collapsed": why the adversarial game is over,
+    "infeasible": the limit that the model breaks by its size,
     "failed": a message for the user.
     A final run that has finished adds "test": the metrics on the test split, measured this once with the weights of the best step.
     """
@@ -59,13 +65,16 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
             return {"failed": self._failure, "done": True}
         if self._trained():  # by the trial that it goes on from, or interrupted before its end
             return self._as_it_is(self._session)
+        too_large = broken(self._plan.constraints, {"parameters": self._session.parameters})
+        if too_large:
+            return {"step": 0, "infeasible": too_large, "metrics": {"parameters": float(self._session.parameters)}, "done": True}
         begun_s = time.monotonic()
         try:
             metrics = self._session.step()
         except self._plan.rooms.user_errors as error:
             return {"failed": str(error), "done": True}
         self._wall_s += time.monotonic() - begun_s
-        result: dict[str, Any] = {"step": self._session.steps, "metrics": metrics | {"wall_s": self._wall_s}}
+        result: dict[str, Any] = {"step": self._session.steps, "metrics": metrics | self._costs(self._session, metrics)}
         objective = self._request.objective
         for name in ("loss", objective):
             if not math.isfinite(metrics[name]):
@@ -80,6 +89,12 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
                 result["test"] = self._session.evaluate("test")
         return result | {"should_checkpoint": True}
 
+    def _costs(self, session: TrainingSession, metrics: Mapping[str, float]) -> dict[str, float]:
+        """What the training has cost so far."""
+        image_s = self._wall_s / metrics["images_seen"] if metrics.get("images_seen") else math.nan
+        costs = {"wall_s": self._wall_s, "parameters": session.parameters, "memory_gib": session.memory_gib, "train_image_s": image_s}
+        return {name: float(value) for name, value in costs.items()}
+
     def _as_it_is(self, session: TrainingSession) -> dict[str, Any]:
         """The result of a session with nothing left to train; a final run measures both splits with the weights of the best step."""
         result: dict[str, Any] = {"step": session.steps, "finished": True, "done": True}
@@ -87,6 +102,7 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
             return result
         session.restore_best()
         metrics = session.evaluate("validation") | {"epoch": session.epoch, "wall_s": self._wall_s}
+        metrics["parameters"] = float(session.parameters)
         objective = self._request.objective
         return result | {"metrics": metrics, objective: metrics[objective], "test": session.evaluate("test")}
 

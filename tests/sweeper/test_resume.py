@@ -11,11 +11,11 @@ import optuna
 import pytest
 import yaml
 
+from sweeper.driver import session_request
 from sweeper.errors import SweepStateError
 from sweeper.home import Home
 from sweeper.journal import ENDED, Journal, read_events
 from sweeper.rooms import Rooms
-from sweeper.runner import session_request
 from sweeper.spec import Spec
 from sweeper.tracking import Store
 from tests.sweeper.drivers import PATIENCE_S, Driver, start_driver, wait_for

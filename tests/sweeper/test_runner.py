@@ -15,11 +15,12 @@ from mlflow.entities import Run
 from PIL import Image
 
 from sweeper import cluster
+from sweeper.driver import session_request
 from sweeper.errors import SweepStateError, TrackingError
 from sweeper.home import Home
 from sweeper.journal import Journal, TrialRecord, read_events
 from sweeper.rooms import Rooms
-from sweeper.runner import Outcome, run, session_request
+from sweeper.runner import Outcome, run
 from sweeper.spec import Spec
 from sweeper.tracking import Store
 from sweeper.validation import validate

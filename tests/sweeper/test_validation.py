@@ -129,7 +129,7 @@ def test_a_setting_that_is_none_of_the_four_kinds_is_one_problem(setting: object
         ({"knobs": [256]}, "knobs: input should be a valid dictionary, but got [256]"),
         ({"seeds": -1}, "seeds: input should be greater than or equal to 0, but got -1"),
         ({"seeds": 2, "retrain": False}, "seeds: must be at most 1 where retrain is false and nothing is trained again, but got 2"),
-        ({"model": 3}, "model: input should be a valid string, but got 3"),
+        ({"model": 3}, "model: must be a model's name or a list of names, but got 3"),
         ({"model": None}, "model: must be given; add it"),
         ({"budget": None}, "budget: must be given; add it"),
     ],

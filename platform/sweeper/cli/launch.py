@@ -13,6 +13,7 @@ from sweeper import cluster, runner
 from sweeper.cli.progress import LiveProgress
 from sweeper.cli.rooms import seconds_an_image
 from sweeper.cli.summary import print_summary
+from sweeper.driver import session_request
 from sweeper.home import DEFAULT_STORE, Home
 from sweeper.journal import ENDED
 from sweeper.rooms import Rooms
@@ -87,7 +88,7 @@ def dry_run(out: Console, spec: Spec, rooms: Rooms) -> None:
     out.print(table)
     if cells > limit:
         out.print(f"[yellow]note[/yellow] the grid has {cells} cells, the budget {limit} trials: the last cells are left out")
-    request = runner.session_request(spec, assignments[0].model, assignments[0].knobs, assignments[0].seed)
+    request = session_request(spec, assignments[0].model, assignments[0].knobs, assignments[0].seed)
     image_s, parameters = seconds_an_image(request)
     trial_s = image_s * facts.counts["train"] * spec.budget.epochs
     finals = spec.seeds * (limit if spec.finals == "every" else 1) * spec.retrain

@@ -21,6 +21,7 @@ from trainables.pictures import picture_grid, sample_grid
 from trainables.registry import load_model
 from trainables.ring_mean import ring_mean_fill
 from trainables.session import evaluate
+from trainables.shared_training import code_version
 
 PICTURE_IMAGES = 8
 TIMED_BATCHES = 5
@@ -93,6 +94,16 @@ def _built(model: str, knobs: Mapping[str, Any], image_px: int, mask: Mapping[st
         raise ConfigError(f"model {model!r} must build with {dict(knobs)}, but raised {type(error).__name__} ({error}); mend it") from error
 
 
+def code(model: str) -> str:
+    """Version of a model's code and of torch."""
+    return f"{code_version(load_model(model))}, torch {torch.__version__}"
+
+
+def extra_metrics(model: str) -> dict[str, str]:
+    """The validation metrics that a model alone has and that can be minimised or maximised."""
+    return {name: metric.mode for name, metric in load_model(model).extra_metrics.items() if metric.mode in ("min", "max")}
+
+
 def prepare(data: Mapping[str, Any], mask: Mapping[str, Any]) -> DataFacts:
     """Prepares the images on this node and measures the plain ring-mean fill on validation and test."""
     images = open_images(ImageSource(**data))
@@ -163,5 +174,7 @@ def installed_rooms() -> Rooms:
         prepare=prepare,
         layers=layers,
         picture=picture,
+        code=code,
+        extra_metrics=extra_metrics,
         user_errors=(InpaintingError,),
     )

@@ -9,6 +9,7 @@ Source: Optuna 5 (grid by enqueued trials, RandomSampler, TPESampler).
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.trial import Trial, TrialState
@@ -23,6 +24,7 @@ _TELL = {
     "complete": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
     "collapsed": TrialState.PRUNED,
+    "infeasible": TrialState.PRUNED,
     "diverged": TrialState.FAIL,
     "failed": TrialState.FAIL,
 }
@@ -36,7 +38,13 @@ class Proposals:
     """
 
     def __init__(
-        self, spec: Spec, searched: Mapping[str, Mapping[str, KnobSearch]], mode: str, folder: Path, also: Mapping[str, str] | None = None
+        self,
+        spec: Spec,
+        searched: Mapping[str, Mapping[str, KnobSearch]],
+        mode: str,
+        folder: Path,
+        also: Mapping[str, str] | None = None,
+        initial: Any = (),
     ) -> None:
         """Opens the study, making it where it is not there yet.
 
@@ -53,6 +61,8 @@ class Proposals:
         self._space = StudySpace(searched, spec.search.seed)
         self._also = dict(also or {})
         self._asked: dict[str, Trial] = {}
+        self.left_out: list[Any] = []
+        self._initial = initial
         storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}", engine_kwargs={"connect_args": {"timeout": 60}})
         directions = ["minimize" if mode == "min" else "maximize" for mode in (mode, *self._also.values())]
         self._study = optuna.create_study(storage=storage, study_name=spec.name, directions=directions, load_if_exists=True)
@@ -123,7 +133,7 @@ class Proposals:
         if not self._also:
             self._asked[trial].report(value, step)
 
-    def tell(self, trial: str, state: str, values: Sequence[float] | None) -> None:
+    def tell(self, trial: str, state: str, values: Sequence[float] | None, violations: Any = None) -> None:
         """A trial's end: a state of `journal.ENDED`, with the values of its best step."""
         told = state if state != "complete" or values is not None else "failed"
         self._study.tell(self._asked.pop(trial), values if told == "complete" else None, _TELL[told])
