@@ -131,6 +131,11 @@ class Cell:
         return None if self.value is None or self.published is None else self.value - self.published
 
     @property
+    def values(self) -> list[float]:
+        """Of each run; `value` is their mean."""
+        return [value for run in self.runs if (value := run.value(self.column.metric)) is not None]
+
+    @property
     def plain(self) -> float | None:
         """What filling with the ring's mean reaches on the same images; None where the sweep did not measure it."""
         return self.runs[0].sweep.metrics.get(f"ring_mean_{self.runs[0].split}_{self.column.metric}") if self.runs else None
