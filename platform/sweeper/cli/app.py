@@ -41,13 +41,14 @@ def run(
     spec: Annotated[str, typer.Argument(help="A shipped spec's name, or a YAML file. 'sweep specs' lists the shipped ones.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="key=value, dotted: --set budget.trials=4; may be repeated.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and what it would cost; start nothing.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train again what has been trained with equal code, data and knobs.")] = False,
     address: Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")] = None,
     home: HomeOption = Path(),
     store: StoreOption = DEFAULT_STORE,
     data_dir: DataDirOption = None,
 ) -> None:
     """Run a sweep."""
-    from sweeper.cli.launch import dry_run as say_what_would_run
+    from sweeper.cli.dry_run import dry_run as say_what_would_run
     from sweeper.cli.launch import launch
     from sweeper.cli.rooms import installed_rooms
     from sweeper.spec import read_spec
@@ -60,7 +61,7 @@ def run(
     checked = validate(fields, rooms)
     place = Home(home, store)
     if dry_run:
-        say_what_would_run(out, checked, rooms)
+        say_what_would_run(out, checked, rooms, address)
         return
     name = place.free_name(checked.name)
     if name != checked.name:
@@ -69,7 +70,7 @@ def run(
             f"(to go on with the old one: sweep resume {checked.name})"
         )
         checked = checked.model_copy(update={"name": name})
-    launch(out, checked, rooms, place, Path(spec).stem, address)
+    launch(out, checked, rooms, place, Path(spec).stem, address, fresh=fresh)
 
 
 @app.command()
