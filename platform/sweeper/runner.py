@@ -13,6 +13,7 @@ from sweeper import cluster, provenance
 from sweeper.budget import Meter
 from sweeper.choice import described, leaders
 from sweeper.driver import Driver, session_request
+from sweeper.extension import write_spec
 from sweeper.home import Home
 from sweeper.journal import Journal, TrialRecord
 from sweeper.layers import LayerTables
@@ -74,7 +75,7 @@ def run(
         store = Store(home.store_uri)
         folder = home.folder(spec.name)
         with Journal(folder) as journal:
-            (folder / "spec.yaml").write_text(spec.to_yaml())
+            write_spec(folder, spec)
             with _tracked(spec, rooms, store, journal, progress, facts, spec_name, modes) as sweep_run:
                 meter = Meter(spec.budget, spec.resources.gpus, cluster.node_types, journal.spent)
                 driver = Driver(spec, rooms, home, facts, sweep_run, meter, at_once, modes, fresh)

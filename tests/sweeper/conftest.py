@@ -3,15 +3,20 @@
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
 import sweeper.cluster  # noqa: F401 - its environment variables must be set before Ray is imported
 from sweeper.cli.rooms import installed_rooms
 from sweeper.home import Home
+from sweeper.journal import TrialRecord, read_events
 from sweeper.rooms import Rooms
+from sweeper.runner import Outcome, run
 from sweeper.spec import Spec
 from sweeper.tracking import Store
 from sweeper.validation import validate
@@ -43,6 +48,37 @@ class SilentProgress:
 
     def note(self, text: str) -> None:
         self.events.append(("note", text))
+
+
+@dataclass
+class Done:
+    """A sweep that was run, and everything that it left."""
+
+    spec: Spec
+    outcome: Outcome
+    events: list[tuple[Any, ...]]
+    folder: Path
+    store: Store
+
+    @property
+    def journal(self) -> list[dict[str, Any]]:
+        return list(read_events(self.folder / "journal.jsonl"))
+
+    @property
+    def parent(self) -> Run:
+        return MlflowClient(self.store.uri).get_run(self.outcome.run_id)
+
+    @property
+    def children(self) -> dict[str, Run]:
+        """Every run under the parent, by its trial's name; a trial with two runs would be lost here, so their number is checked."""
+        client = MlflowClient(self.store.uri)
+        runs = client.search_runs([self.store.experiment], f"tags.`mlflow.parentRunId` = '{self.outcome.run_id}'")
+        named = {run.data.tags["sweep.trial"].split("/")[1]: run for run in runs}
+        assert len(named) == len(runs)
+        return named
+
+    def record(self, trial: str) -> TrialRecord:
+        return next(record for record in self.outcome.records if record.trial == trial)
 
 
 @pytest.fixture(autouse=True)
@@ -127,3 +163,15 @@ def tiny(data_dir: str) -> Callable[..., dict[str, Any]]:
 def tiny_spec(tiny: Callable[..., dict[str, Any]], rooms: Rooms) -> Callable[..., Spec]:
     """The same, validated."""
     return lambda name="tiny", **changes: validate(tiny(name, **changes), rooms)
+
+
+@pytest.fixture(scope="session")
+def sweep(local_ray: None, rooms: Rooms, home: Home, store: Store) -> Callable[..., Done]:
+    """Runs a spec in this process's Ray, or goes on with it; trials of other tests' sweeps are not taken over unless `fresh` is False."""
+
+    def done(spec: Spec, *, fresh: bool = True) -> Done:
+        progress = SilentProgress()
+        outcome = run(spec, rooms, home, progress, spec_name="from_a_test", fresh=fresh)
+        return Done(spec, outcome, progress.events, home.folder(spec.name), store)
+
+    return done

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,66 +10,24 @@ import optuna
 import pytest
 import yaml
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from PIL import Image
 
 from sweeper import cluster
 from sweeper.driver import session_request
 from sweeper.errors import SweepStateError, TrackingError
 from sweeper.home import Home
-from sweeper.journal import Journal, TrialRecord, read_events
+from sweeper.journal import Journal, TrialRecord
 from sweeper.rooms import Rooms
-from sweeper.runner import Outcome, run
 from sweeper.spec import Spec
 from sweeper.tracking import Store
 from sweeper.validation import validate
+from tests.sweeper.conftest import Done
 from trainables.data import ImageSource, open_images
 
 TinySpec = Callable[..., Spec]
 TRIALS, EPOCHS, SEEDS = 6, 3, 2
 SEED = 6  # its last two configurations have rates near 1e-5, of no use in three epochs
 RATES = {"low": 1e-5, "high": 1e-2}
-
-
-@dataclass
-class Done:
-    """A sweep that was run, and everything that it left."""
-
-    spec: Spec
-    outcome: Outcome
-    events: list[tuple[Any, ...]]
-    folder: Path
-    store: Store
-
-    @property
-    def journal(self) -> list[dict[str, Any]]:
-        return list(read_events(self.folder / "journal.jsonl"))
-
-    @property
-    def parent(self) -> Run:
-        return MlflowClient(self.store.uri).get_run(self.outcome.run_id)
-
-    @property
-    def children(self) -> dict[str, Run]:
-        """Every run under the parent, by its trial's name; a trial with two runs would be lost here, so their number is checked."""
-        client = MlflowClient(self.store.uri)
-        runs = client.search_runs([self.store.experiment], f"tags.`mlflow.parentRunId` = '{self.outcome.run_id}'")
-        named = {run.data.tags["sweep.trial"].split("/")[1]: run for run in runs}
-        assert len(named) == len(runs)
-        return named
-
-    def record(self, trial: str) -> TrialRecord:
-        return next(record for record in self.outcome.records if record.trial == trial)
-
-
-@pytest.fixture(scope="module")
-def sweep(local_ray: None, rooms: Rooms, home: Home, store: Store, new_progress: Callable[[], Any]) -> Callable[[Spec], Done]:
-    def done(spec: Spec) -> Done:
-        progress = new_progress()
-        outcome = run(spec, rooms, home, progress, spec_name="from_a_test")
-        return Done(spec, outcome, progress.events, home.folder(spec.name), store)
-
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -533,7 +490,8 @@ def test_the_same_spec_and_seed_give_the_same_configurations_and_metrics(sweep: 
             resources={"cpus": 2},
         )
         records = sweep(spec).outcome.records
-        timeless = [{step: told | {"wall_s": 0} for step, told in record.results.items()} for record in records]
+        measured = dict.fromkeys(("wall_s", "train_image_s", "memory_gib"), 0)
+        timeless = [{step: told | measured for step, told in record.results.items()} for record in records]
         return [(record.trial, record.knobs, record.seed, record.state, results) for record, results in zip(records, timeless, strict=True)]
 
     first = told("same-a")

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from sweeper.errors import SpecError, SweepError
 from sweeper.home import DEFAULT_STORE, Home
 
 if TYPE_CHECKING:
+    from sweeper.spec import Spec
     from sweeper.tracking import Store
 
 warnings.filterwarnings("ignore", category=FutureWarning)
@@ -81,16 +83,27 @@ def resume(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Go on with a sweep that was interrupted: finished trials stay, begun ones continue from their checkpoints."""
-    from sweeper.cli.launch import launch
-    from sweeper.cli.rooms import installed_rooms
-    from sweeper.spec import read_spec
-    from sweeper.tracking import Store
-    from sweeper.validation import validate
+    _go_on(name, Home(home, store), address, lambda spec, place: spec)
 
-    rooms, place = installed_rooms(), Home(home, store)
-    spec = validate(read_spec(str(place.spec_file(name))), rooms)
-    known = Store(place.store_uri).sweep(name)
-    launch(out, spec, rooms, place, known.tags.get("sweep.spec", name) if known else name, address)
+
+@app.command()
+def extend(
+    name: Annotated[str, typer.Argument(help="The sweep's name, as 'sweep list' shows it.")],
+    epochs: Annotated[float | None, typer.Option(help="Epochs a trial; finished trials go on from their checkpoints.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials in all.")] = None,
+    wall_s: Annotated[float | None, typer.Option("--wall-s", help="Wall time in all, in seconds.")] = None,
+    accelerator_h: Annotated[float | None, typer.Option("--accelerator-h", help="Accelerator-hours in all.")] = None,
+    cost: Annotated[float | None, typer.Option(help="Money in all.")] = None,
+    address: Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")] = None,
+    home: HomeOption = Path(),
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Give a sweep a larger budget and go on with it: longer training of finished trials, more trials, the same study."""
+    from sweeper.extension import extend as write_larger
+
+    named = {"epochs": epochs, "trials": trials, "wall_s": wall_s, "accelerator_h": accelerator_h, "cost": cost}
+    changes = {field: float(value) for field, value in named.items() if value is not None}
+    _go_on(name, Home(home, store), address, lambda spec, place: write_larger(spec, place, changes))
 
 
 @app.command("list")
@@ -219,6 +232,20 @@ def ui(
         "1",
     ]
     raise typer.Exit(subprocess.call(command, env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}))
+
+
+def _go_on(name: str, place: Home, address: str | None, change: "Callable[[Spec, Home], Spec]") -> None:
+    """Runs a sweep that was begun before."""
+    from sweeper.cli.launch import launch
+    from sweeper.cli.rooms import installed_rooms
+    from sweeper.spec import read_spec
+    from sweeper.tracking import Store
+    from sweeper.validation import validate
+
+    rooms = installed_rooms()
+    spec = validate(read_spec(str(place.spec_file(name))), rooms)
+    known = Store(place.store_uri).sweep(name)
+    launch(out, change(spec, place), rooms, place, known.tags.get("sweep.spec", name) if known else name, address)
 
 
 def _open_store(home: Path, store: str) -> "Store":
