@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from sweeper import cluster, warm_start
@@ -192,7 +193,8 @@ class Driver:
 
     def _run_stage(self, stage: Stage, rungs: Any, limit: int) -> None:
         request = session_request(self.spec, self.spec.models[0], {}, self.spec.search.seed)
-        plan = TrialPlan(self.rooms, request, self.spec.budget.epochs, self.spec.scheduler.stop_collapsed, stage.constraints)
+        stop_collapsed = self.spec.scheduler.stop_collapsed
+        plan = TrialPlan(self.rooms, request, self.spec.budget.epochs, stop_collapsed, stage.constraints, str(Path.cwd()))
         folder = self.run.journal.folder / "checkpoints"
         self.meter.resume()
         try:

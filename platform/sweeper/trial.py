@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ class TrialPlan:
         epochs: greatest number of epochs a trial.
         stop_collapsed: end a trial whose adversarial game has collapsed.
         constraints: limits; a model that breaks one by its size alone is not trained.
+        user_modules: folder in which a user's own model is looked for, after everything that is installed; "" = nowhere else.
     """
 
     rooms: Rooms
@@ -34,6 +36,7 @@ class TrialPlan:
     epochs: float
     stop_collapsed: bool = True
     constraints: tuple[Constraint, ...] = ()
+    user_modules: str = ""
 
 
 class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
@@ -52,6 +55,8 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
     def setup(self, config: dict[str, Any], plan: TrialPlan) -> None:
         """Opens the session of the first configuration."""
         self._plan = plan
+        if plan.user_modules and plan.user_modules not in sys.path:
+            sys.path.append(plan.user_modules)
         self._open(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -256,6 +256,7 @@ def _open_store(home: Path, store: str) -> "Store":
 
 def main() -> None:
     """Entry point of `sweep`: runs a command; a user's mistake is told in one message, with exit code 2."""
+    sys.path.append(str(Path.cwd()))  # a user's own model may lie here; what is installed comes first
     try:
         app()
     except KeyboardInterrupt:
