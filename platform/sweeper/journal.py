@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from sweeper.errors import SweepStateError
+from sweeper.errors import StorageError, SweepStateError
+from sweeper.storage import RESERVE_BYTES, no_room, require_room, require_same
 
 State = Literal["running", "complete", "stopped", "collapsed", "diverged", "failed"]
 ENDED: tuple[str, ...] = ("complete", "stopped", "collapsed", "diverged", "failed")
@@ -33,6 +34,10 @@ class TrialRecord:
             "collapsed" (one side of an adversarial game won), "diverged" (a loss that was not finite) or "failed" (an error).
         reason: why it ended early; empty otherwise.
         results: metrics by step.
+        times: when each step was told, in seconds since 1970.
+        started_s: when it started, likewise.
+        ended_s: when it ended, likewise; None while it runs.
+        starved: why it ran out of memory before; empty where it did not.
     """
 
     trial: str
@@ -43,6 +48,10 @@ class TrialRecord:
     state: State = "running"
     reason: str = ""
     results: dict[int, dict[str, float]] = field(default_factory=dict)
+    times: dict[int, float] = field(default_factory=dict, compare=False)
+    started_s: float = field(default=0.0, compare=False)
+    ended_s: float | None = field(default=None, compare=False)
+    starved: str = ""
 
     @property
     def kind(self) -> str:
@@ -72,6 +81,10 @@ class Journal:
         folder: the sweep's folder.
         trials: every trial by name, in the order of their starts.
         spent_s: wall time of the search in earlier attempts and this one, as far as written.
+        tags: what the sweep's own run in the store says, as far as written.
+        baseline: its metrics, likewise.
+        begun_s: when the sweep began, in seconds since 1970.
+        over: "finished", "interrupted" or "failed", as the last attempt ended; empty where it did not come to that.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -79,8 +92,10 @@ class Journal:
 
         Raises:
             SweepStateError: another process is running this sweep.
+            StorageError: the folder is full.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        require_room(folder, 0)
         self._lock = open(folder / "driver.lock", "a+")  # noqa: SIM115 - held until close
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,16 +109,34 @@ class Journal:
         self._path = folder / "journal.jsonl"
         self.trials: dict[str, TrialRecord] = {}
         self.spent_s = 0.0
+        self.tags: dict[str, str] = {}
+        self.baseline: dict[str, float] = {}
+        self.begun_s = 0.0
+        self.over = ""
         for event in read_events(self._path):
             self._take(event)
         _cut_torn_line(self._path)
-        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - held until close
+        self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115 - held until close
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def sweep(self, tags: dict[str, str], baseline: dict[str, float]) -> None:
+        """What the sweep's own run in the store says, written where it is new; the baseline stays as it was first measured."""
+        if tags != self.tags:
+            self._write({"event": "sweep", "tags": tags, "baseline": self.baseline or baseline})
+
+    def end_sweep(self, state: str) -> None:
+        """The sweep, or this attempt at it, is over: "finished", "interrupted" or "failed". It may use the last of the room."""
+        if state != self.over:
+            self._write({"event": "over", "state": state}, durable=True, reserve=0)
+
+    def starve(self, trial: str, reason: str) -> None:
+        """A trial has run out of memory for the first time: it is to run again, alone."""
+        self._write({"event": "note", "trial": trial, "kind": "out_of_memory", "text": reason}, durable=True)
 
     def start(self, trial: str, number: int, model: str, knobs: dict[str, Any], seed: int) -> None:
         """A trial starts, or starts again after an interruption."""
@@ -127,16 +160,35 @@ class Journal:
         self._file.close()
         self._lock.close()
 
-    def _write(self, event: dict[str, Any], *, durable: bool = False) -> None:
+    def _write(self, event: dict[str, Any], *, durable: bool = False, reserve: int = RESERVE_BYTES) -> None:
+        """Appends a line, whole or not at all.
+
+        Raises:
+            StorageError: the folder is full or gone.
+        """
+        event = event | {"time": round(time.time(), 3)}
+        line = (json.dumps(event) + "\n").encode()
+        require_room(self.folder, reserve)
+        require_same(self._path, self._file.fileno())
+        before = os.fstat(self._file.fileno()).st_size
+        try:
+            written = self._file.write(line)
+            if durable:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StorageError(no_room(self.folder)) from error
+        if written != len(line):
+            os.ftruncate(self._file.fileno(), before)
+            raise StorageError(no_room(self.folder))
         self._take(event)
-        self._file.write(json.dumps(event | {"time": round(time.time(), 3)}) + "\n")
-        self._file.flush()
-        if durable:
-            os.fsync(self._file.fileno())
 
     def _take(self, event: dict[str, Any]) -> None:
         if event["event"] == "clock":
             self.spent_s = event["spent_s"]
+        elif event["event"] == "sweep":
+            self.tags, self.baseline, self.begun_s = event["tags"], event["baseline"], self.begun_s or event["time"]
+        elif event["event"] == "over":
+            self.over = event["state"]
         else:
             _apply(self.trials, event)
 
@@ -145,9 +197,14 @@ def read_trials(folder: Path) -> dict[str, TrialRecord]:
     """Every trial of a sweep's folder by name, without the lock: for looking at a sweep that may be running."""
     trials: dict[str, TrialRecord] = {}
     for event in read_events(folder / "journal.jsonl"):
-        if event["event"] != "clock":
-            _apply(trials, event)
+        _apply(trials, event)
     return trials
+
+
+def read_tags(folder: Path) -> dict[str, str]:
+    """What the run of a sweep's folder says in the store, without the lock; empty where it was never told."""
+    told = [event["tags"] for event in read_events(folder / "journal.jsonl") if event["event"] == "sweep"]
+    return dict(told[-1]) if told else {}
 
 
 def ranked(trials: Iterable[TrialRecord], metric: str, mode: str) -> list[TrialRecord]:
@@ -158,12 +215,20 @@ def ranked(trials: Iterable[TrialRecord], metric: str, mode: str) -> list[TrialR
 
 
 def _apply(trials: dict[str, TrialRecord], event: dict[str, Any]) -> None:
-    if event["event"] == "start":
-        trials[event["trial"]] = TrialRecord(event["trial"], event["number"], event["model"], event["knobs"], event["seed"])
-    elif event["event"] == "result":
+    """Takes in an event of a trial; others say nothing of trials."""
+    kind = event["event"]
+    if kind == "start":
+        trials[event["trial"]] = TrialRecord(
+            event["trial"], event["number"], event["model"], event["knobs"], event["seed"], started_s=event.get("time", 0.0)
+        )
+    elif kind == "result":
         trials[event["trial"]].results[event["step"]] = event["metrics"]
-    elif event["event"] == "end":
-        trials[event["trial"]].state, trials[event["trial"]].reason = event["state"], event["reason"]
+        trials[event["trial"]].times[event["step"]] = event.get("time", 0.0)
+    elif kind == "end":
+        record = trials[event["trial"]]
+        record.state, record.reason, record.ended_s = event["state"], event["reason"], event.get("time")
+    elif kind == "note" and event["kind"] == "out_of_memory":
+        trials[event["trial"]].starved = event["text"]
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

@@ -4,8 +4,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,14 @@ from typing import Any
 from sweeper import cluster, provenance
 from sweeper.home import Home
 from sweeper.journal import ENDED, Journal, TrialRecord, ranked
-from sweeper.layers import LayerTables
 from sweeper.recorder import Progress, StageListener, SweepRun
 from sweeper.rooms import DataFacts, Rooms, SessionRequest
 from sweeper.search import Assignment, Proposals, scheduler
 from sweeper.space import resolve
 from sweeper.spec import Spec
-from sweeper.tracking import Store, Writer
+from sweeper.storage import RESERVE_BYTES, guarded, require_room
+from sweeper.sync import told_unsent, tracked
+from sweeper.tracking import Store
 from sweeper.trial import TrialPlan
 
 FINAL_SEED_STEP = 1
@@ -37,6 +37,7 @@ class Outcome:
         best: the best search trial; None where none has a value.
         pictures: the picture grids, the best trial's first.
         wall_s: wall time of this call in seconds.
+        unsent: what the store has not taken and how to send it; empty where it has everything.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Outcome:
     best: TrialRecord | None
     pictures: list[Path]
     wall_s: float
+    unsent: str = ""
 
 
 def run(spec: Spec, rooms: Rooms, home: Home, progress: Progress, *, spec_name: str, address: str | None = None) -> Outcome:
@@ -60,7 +62,8 @@ def run(spec: Spec, rooms: Rooms, home: Home, progress: Progress, *, spec_name: 
         address: of a running Ray cluster; None = this machine.
 
     Raises:
-        SweepError: resources that cannot be had, a store that does not answer, a sweep that another process runs.
+        SweepError: resources that cannot be had, a store that does not answer before the first trial, a sweep that another process runs, a
+            folder that is full or gone.
         KeyboardInterrupt: after the sweep was left in a state that `sweep resume` takes up.
     """
     begun_s = time.monotonic()
@@ -71,24 +74,26 @@ def run(spec: Spec, rooms: Rooms, home: Home, progress: Progress, *, spec_name: 
         at_once = cluster.check_resources(spec.resources)
         store = Store(home.store_uri)
         folder = home.folder(spec.name)
-        with Journal(folder) as journal:
+        with Journal(folder) as journal, guarded(folder):
+            require_room(folder, RESERVE_BYTES)
             (folder / "spec.yaml").write_text(spec.to_yaml())
-            with _tracked(spec, rooms, store, journal, progress, facts, spec_name) as sweep_run:
+            journal.sweep(_tags(spec, rooms, facts, spec_name), _baseline(facts))
+            with tracked(spec, rooms, store, journal, progress) as sweep_run:
                 _search(spec, rooms, sweep_run, facts, at_once)
-                best = _best(sweep_run)
-                if best is not None:
-                    _finals(spec, rooms, sweep_run, best, at_once)
+                if sweep_run.best is not None:
+                    _finals(spec, rooms, sweep_run, sweep_run.best, at_once)
                 pictures = _keep_pictures(spec, rooms, sweep_run)
+            if sweep_run.keeper is not None:
+                sweep_run.keeper.finish(journal.trials)
+            unsent = told_unsent(sweep_run, home)
+            if unsent:
+                progress.note(unsent)
             records = list(journal.trials.values())
-            return Outcome(spec.name, sweep_run.parent, records, facts, best, pictures, time.monotonic() - begun_s)
+            return Outcome(spec.name, sweep_run.parent, records, facts, sweep_run.best, pictures, time.monotonic() - begun_s, unsent)
 
 
-@contextmanager
-def _tracked(
-    spec: Spec, rooms: Rooms, store: Store, journal: Journal, progress: Progress, facts: DataFacts, spec_name: str
-) -> Iterator[SweepRun]:
-    """The sweep's MLflow run for the length of a `with`; whatever ends it, no run is left RUNNING."""
-    mode = rooms.metrics[spec.objective.metric]
+def _tags(spec: Spec, rooms: Rooms, facts: DataFacts, spec_name: str) -> dict[str, str]:
+    """What the sweep's own run says of how its numbers were made."""
     tags = {
         "sweep.spec": spec_name,
         "sweep.model": ", ".join(spec.models),
@@ -98,39 +103,18 @@ def _tracked(
         "sweep.image_px": str(spec.data.image_px),
         "sweep.mask": spec.mask.described,
         "sweep.objective": spec.objective.metric,
-        "sweep.mode": mode,
+        "sweep.mode": rooms.metrics[spec.objective.metric],
         "sweep.also": json.dumps({name: rooms.metrics[name] for name in spec.objective.also}),
         "sweep.epochs": f"{spec.budget.epochs:g}",
         "hardware.driver": provenance.machine(),
         "hardware.cluster": cluster.node_hardware(),
     }
-    parent = store.begin(spec.name, "sweep", None, None, tags | provenance.code_tags() | provenance.version_tags(), {})
-    store.log_file(parent, journal.folder / "spec.yaml")
-    writer = Writer(store)
-    layers = LayerTables(rooms, spec.data.model_dump(), spec.mask.model_dump(), progress.note)
-    run = SweepRun(spec.name, spec.objective.metric, mode, tuple(spec.objective.also), journal, store, writer, parent, progress, layers)
-    state = "failed"
-    try:
-        for split, metrics in facts.baseline.items():
-            writer.metrics(parent, 0, {f"ring_mean_{split}_{name}": value for name, value in metrics.items()})
-        with run.interrupt:
-            run.catch_up()
-            yield run
-            run.interrupt.check()
-        state = "finished"
-    except KeyboardInterrupt:
-        state = "interrupted"
-        raise
-    finally:
-        run.close()
-        best = _best(run)
-        if best is not None:
-            value = best.best(run.metric, run.mode)
-            writer.metrics(parent, 0, {"best_value": value[1] if value else math.nan})
-            writer.tags(parent, {"sweep.best": best.trial})
-            run.keep_layers(parent, best.model, best.knobs)
-        writer.end(parent, state)
-        writer.close()
+    return tags | provenance.code_tags() | provenance.version_tags()
+
+
+def _baseline(facts: DataFacts) -> dict[str, float]:
+    """The plain fill's metrics, as the sweep's own run has them."""
+    return {f"ring_mean_{split}_{name}": value for split, metrics in facts.baseline.items() for name, value in metrics.items()}
 
 
 def _search(spec: Spec, rooms: Rooms, run: SweepRun, facts: DataFacts, at_once: int) -> None:
@@ -140,17 +124,20 @@ def _search(spec: Spec, rooms: Rooms, run: SweepRun, facts: DataFacts, at_once: 
     also = {name: rooms.metrics[name] for name in spec.objective.also}
     proposals = Proposals(spec, resolve(spec, rooms), run.mode, folder, also)
     unfinished = proposals.reconcile(records, run.metric, run.mode)
-    todo = [_continued(record, folder) for record in unfinished]
+    todo = [_continued(record, folder) for record in unfinished if not record.starved]
     ended = sum(record.state in ENDED for record in records)
-    left = proposals.limit - proposals.begun() + len(todo)
+    left = proposals.limit - proposals.begun() + len(unfinished)
     ends_s = None if spec.budget.wall_s is None else time.monotonic() + spec.budget.wall_s - run.journal.spent_s
     run.progress.stage("search", proposals.limit, ended)
     if left and (ends_s is None or ends_s > time.monotonic()):
         steps = math.ceil(spec.budget.epochs * facts.counts["train"] / (spec.budget.step_images or facts.counts["train"]))
-        rungs = scheduler(spec, run.mode, steps, records)
         listener = StageListener(run, proposals, todo, ends_s)
-        plan = _plan(spec, rooms)
-        cluster.run_trials(plan, listener, rungs, spec.resources, folder / "checkpoints", at_once=at_once, limit=left)
+        listener.starved = [record.trial for record in unfinished if record.starved]
+
+        def rungs() -> Any:
+            return scheduler(spec, run.mode, steps, [record for record in run.journal.trials.values() if record.kind == "search"])
+
+        _run_stage(spec, rooms, run, listener, rungs, at_once=at_once, limit=left)
 
 
 def _finals(spec: Spec, rooms: Rooms, run: SweepRun, best: TrialRecord, at_once: int) -> None:
@@ -174,10 +161,29 @@ def _finals(spec: Spec, rooms: Rooms, run: SweepRun, best: TrialRecord, at_once:
             todo.append(_continued(record, folder))
     run.progress.stage("final", len(planned), len(planned) - len(todo))
     if todo:
-        listener = StageListener(run, None, todo)
-        rungs = scheduler(spec.model_copy(update={"scheduler": type(spec.scheduler)()}), run.mode, 1)
-        plan = _plan(spec, rooms)
-        cluster.run_trials(plan, listener, rungs, spec.resources, folder / "checkpoints", at_once=at_once, limit=len(todo))
+        starved = [trial for trial in planned if trial in known and known[trial].starved and known[trial].state not in ENDED]
+        listener = StageListener(run, None, [assignment for assignment in todo if assignment.trial not in starved])
+        listener.starved = starved
+        unscheduled = spec.model_copy(update={"scheduler": type(spec.scheduler)()})
+        _run_stage(spec, rooms, run, listener, lambda: scheduler(unscheduled, run.mode, 1), at_once=at_once, limit=len(todo))
+
+
+def _run_stage(
+    spec: Spec, rooms: Rooms, run: SweepRun, listener: StageListener, rungs: Callable[[], Any], *, at_once: int, limit: int
+) -> None:
+    """Runs a stage's trials side by side, then one after the other those that ran out of memory."""
+    plan, checkpoints = _plan(spec, rooms, run), run.journal.folder / "checkpoints"
+    side_by_side = limit - len(listener.starved)
+    if side_by_side > 0:
+        cluster.run_trials(plan, listener, rungs(), spec.resources, checkpoints, at_once=at_once, limit=side_by_side)
+    alone = [_continued(run.journal.trials[trial], run.journal.folder) for trial in listener.starved]
+    if alone:
+        listener.alone(alone)
+        cluster.run_trials(plan, listener, rungs(), spec.resources, checkpoints, at_once=1, limit=len(alone))
+    for assignment in alone:
+        record = run.journal.trials[assignment.trial]
+        if record.state not in ENDED:
+            listener.on_end(record.trial, {}, f"out of memory ({record.starved}), and no time was left to run it with nothing beside it")
 
 
 def _continued(record: TrialRecord, folder: Path) -> Assignment:
@@ -186,8 +192,10 @@ def _continued(record: TrialRecord, folder: Path) -> Assignment:
     return Assignment(record.trial, record.number, record.model, record.knobs, record.seed, checkpoints)
 
 
-def _plan(spec: Spec, rooms: Rooms) -> TrialPlan:
-    return TrialPlan(rooms, session_request(spec, spec.models[0], {}, spec.search.seed), spec.budget.epochs, spec.scheduler.stop_collapsed)
+def _plan(spec: Spec, rooms: Rooms, run: SweepRun) -> TrialPlan:
+    request = session_request(spec, spec.models[0], {}, spec.search.seed)
+    storage = str((run.journal.folder / "checkpoints").resolve())
+    return TrialPlan(rooms, request, spec.budget.epochs, spec.scheduler.stop_collapsed, storage)
 
 
 def session_request(spec: Spec, model: str, knobs: Mapping[str, Any], seed: int) -> SessionRequest:
@@ -205,11 +213,6 @@ def session_request(spec: Spec, model: str, knobs: Mapping[str, Any], seed: int)
     )
 
 
-def _best(run: SweepRun) -> TrialRecord | None:
-    best = ranked(run.journal.trials.values(), run.metric, run.mode)
-    return best[0] if best else None
-
-
 def _keep_pictures(spec: Spec, rooms: Rooms, run: SweepRun) -> list[Path]:
     """Picture grids of the best trials, and the best one's checkpoint, on disk and in MLflow."""
     folder = run.journal.folder
@@ -223,13 +226,13 @@ def _keep_pictures(spec: Spec, rooms: Rooms, run: SweepRun) -> list[Path]:
             run.progress.note(f"{record.trial} has no whole checkpoint left: no picture")
             continue
         if place == 0:
-            run.store.log_file(run.parent, checkpoints[0] / "checkpoint.pt", "best")
+            run.writer.artifact(run.parent, checkpoints[0] / "checkpoint.pt", "best")
         if place < spec.pictures:
-            run.store.log_file(run.run_ids[record.trial], file, "pictures")
+            run.writer.artifact(record.trial, file, "pictures")
             pictures.append(file)
             if place == 0:
                 shutil.copy(file, folder / "pictures" / "best.png")
-                run.store.log_file(run.parent, folder / "pictures" / "best.png", "pictures")
+                run.writer.artifact(run.parent, folder / "pictures" / "best.png", "pictures")
     return pictures
 
 

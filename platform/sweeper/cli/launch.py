@@ -1,7 +1,6 @@
 """Starting a sweep from the command line: what it says before, while and after it runs."""
 
 import math
-import shlex
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,17 +8,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from sweeper import cluster, runner
+from sweeper import cluster, runner, sync
 from sweeper.cli.progress import LiveProgress
 from sweeper.cli.rooms import seconds_an_image
-from sweeper.cli.summary import print_summary
-from sweeper.home import DEFAULT_STORE, Home
+from sweeper.cli.summary import print_from_journal, print_summary_or_journal
+from sweeper.home import Home
 from sweeper.journal import ENDED
 from sweeper.rooms import Rooms
 from sweeper.search import Proposals
 from sweeper.space import KnobSearch, resolve
 from sweeper.spec import MODEL, SEED, Spec
-from sweeper.tracking import Store
 
 PREVIEWED = 5
 
@@ -44,27 +42,38 @@ def launch(out: Console, spec: Spec, rooms: Rooms, home: Home, spec_name: str, a
         with LiveProgress(out, spec.objective.metric, mode) as progress:
             outcome = runner.run(spec, rooms, home, progress, spec_name=spec_name, address=address)
     except KeyboardInterrupt:
-        out.print(f"\ninterrupted; nothing is lost. Go on with: [bold]sweep resume {spec.name}{_options(home)}[/bold]", soft_wrap=True)
+        out.print(f"\ninterrupted; nothing is lost. Go on with: [bold]sweep resume {spec.name}{home.options}[/bold]", soft_wrap=True)
         raise SystemExit(130) from None
     failed = [record for record in outcome.records if record.state in ENDED and record.state == "failed"]
     if outcome.best is None:
         reason = failed[0].reason if failed else "every trial diverged"
         out.print(f"no trial of {spec.name} has a value; the first reason: {reason}")
         raise SystemExit(1)
-    print_summary(out, Store(home.store_uri), spec.name, home.root)
+    if outcome.unsent:
+        print_from_journal(out, home, spec.name)
+    else:
+        print_summary_or_journal(out, home, spec.name)
     out.print(f"took {outcome.wall_s:.0f} s")
+
+
+def send(out: Console, spec: Spec, rooms: Rooms, home: Home) -> None:
+    """Sends the store what a sweep's journal knows and it does not.
+
+    Raises:
+        SystemExit: with code 1 where the store has not taken everything.
+        SweepError: see `sync.sync`.
+    """
+    done = sync.sync(spec, rooms, home, LiveProgress(out, spec.objective.metric, rooms.metrics[spec.objective.metric]))
+    if done.unsent:
+        out.print(done.unsent, soft_wrap=True)
+        raise SystemExit(1)
+    out.print(f"{spec.name}: sent {done.values} values; the store at {home.store_uri} has everything", soft_wrap=True)
 
 
 def _searched_names(searched: Mapping[str, Mapping[str, KnobSearch]]) -> list[str]:
     """What differs between trials: the model, where there are several, and all knobs that are searched."""
     knobs = dict.fromkeys(name for own in searched.values() for name, knob in own.items() if not knob.fixed)
     return [*([MODEL] if len(searched) > 1 else []), *knobs]
-
-
-def _options(home: Home) -> str:
-    """The options that name the same folder and store again."""
-    root = "" if home.root == Path() else f" --home {shlex.quote(str(home.root))}"
-    return root + ("" if home.store == DEFAULT_STORE else f" --store {shlex.quote(home.store)}")
 
 
 def dry_run(out: Console, spec: Spec, rooms: Rooms) -> None:
