@@ -1,7 +1,7 @@
 """Runs the two stages of a sweep: the search, and the final runs of the best configurations."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -61,15 +61,20 @@ class Driver:
         proposals = Proposals(spec, searched, run.mode, run.journal.folder, also, initial)
         for model, knobs in proposals.left_out:
             run.progress.note(f"a configuration of the warm start is not in the space of {model} and is left out: {knobs}")
-        todo = [self._continued(record) for record in proposals.reconcile(records, run.metric, run.mode)]
+        unfinished = proposals.reconcile(records, run.metric, run.mode)
         ended = sum(record.state in ENDED for record in records)
-        left = proposals.limit - proposals.begun() + len(todo)
+        left = proposals.limit - proposals.begun() + len(unfinished)
         run.progress.stage("search", proposals.limit, ended)
         if left and not self.meter.reached(self._reserve()):
             counts = self.facts.counts["train"]
             steps = math.ceil(spec.budget.epochs * counts / (spec.budget.step_images or counts))
-            rungs = scheduler(spec, run.mode, steps, records)
-            self._run_stage(self._stage(proposals, todo, reserved=True), rungs, left)
+
+            def rungs() -> Any:
+                return scheduler(spec, run.mode, steps, [each for each in run.journal.trials.values() if each.kind == "search"])
+
+            todo = [self._continued(record) for record in unfinished if not record.starved]
+            starved = [record.trial for record in unfinished if record.starved]
+            self._run_stage(self._stage(proposals, todo, reserved=True), rungs, left, starved)
 
     def finals(self) -> None:
         """Trains the best configurations, or every complete one, again under fresh seeds; each is measured once on the test split.
@@ -132,8 +137,10 @@ class Driver:
                 todo.append(self._continued(record))
         self.run.progress.stage("final", planned, planned - len(todo))
         if todo and (not again or not self.meter.reached()):
-            rungs = scheduler(self.spec.model_copy(update={"scheduler": type(self.spec.scheduler)()}), self.run.mode, 1)
-            self._run_stage(replace(self._stage(None, todo), limited=again), rungs, len(todo))
+            unscheduled = self.spec.model_copy(update={"scheduler": type(self.spec.scheduler)()})
+            starved = [each.trial for each in todo if each.trial in known and known[each.trial].starved]
+            stage = self._stage(None, [each for each in todo if each.trial not in starved])
+            self._run_stage(replace(stage, limited=again), lambda: scheduler(unscheduled, self.run.mode, 1), len(todo), starved)
 
     def _final_name(self, chosen: TrialRecord, index: int) -> str:
         """ "final-0", or "final-0007-0" where several configurations are trained again; after an extension "final-0.1"."""
@@ -191,17 +198,47 @@ class Driver:
                 return record.source or Source(self.spec.name, record.trial), record
         return None
 
-    def _run_stage(self, stage: Stage, rungs: Any, limit: int) -> None:
-        request = session_request(self.spec, self.spec.models[0], {}, self.spec.search.seed)
-        stop_collapsed = self.spec.scheduler.stop_collapsed
-        plan = TrialPlan(self.rooms, request, self.spec.budget.epochs, stop_collapsed, stage.constraints, str(Path.cwd()))
-        folder = self.run.journal.folder / "checkpoints"
+    def _run_stage(self, stage: Stage, rungs: Callable[[], Any], limit: int, starved: list[str]) -> None:
+        """Runs a stage's trials side by side, then one after the other those that ran out of memory.
+
+        Args:
+            stage: what to run.
+            rungs: makes the scheduler.
+            limit: greatest number of trials, the starved ones among them.
+            starved: begun trials that ran out of memory in an earlier attempt.
+        """
+        listener = StageListener(stage)
+        listener.starved = list(starved)
+        trials = self.run.journal.trials
         self.meter.resume()
         try:
-            cluster.run_trials(plan, StageListener(stage), rungs, self.spec.resources, folder, at_once=self.at_once, limit=limit)
+            if limit > len(starved):
+                self._run_trials(listener, rungs(), stage, at_once=self.at_once, limit=limit - len(starved))
+            alone = [self._continued(trials[trial]) for trial in listener.starved]
+            if alone:
+                listener.alone(alone)
+                self._run_trials(listener, rungs(), stage, at_once=1, limit=len(alone))
+            for assignment in alone:
+                record = trials[assignment.trial]
+                if record.state not in ENDED:
+                    reason = f"out of memory ({record.starved}), and no time was left to run it with nothing beside it"
+                    listener.on_end(record.trial, {}, reason)
         finally:
             self.meter.pause()
             self.run.journal.clock(self.meter.spent())
+
+    def _run_trials(self, listener: StageListener, rungs: Any, stage: Stage, *, at_once: int, limit: int) -> None:
+        spec, folder = self.spec, self.run.journal.folder / "checkpoints"
+        plan = TrialPlan(
+            self.rooms,
+            session_request(spec, spec.models[0], {}, spec.search.seed),
+            spec.budget.epochs,
+            spec.scheduler.stop_collapsed,
+            stage.constraints,
+            user_modules=str(Path.cwd()),
+            storage=str(folder.resolve()),
+        )
+        cluster.run_trials(plan, listener, rungs, spec.resources, folder, at_once=at_once, limit=limit)
 
     def _identity(self, assignment: Assignment) -> str:
         code = self._codes.setdefault(assignment.model, self.rooms.code(assignment.model))

@@ -17,5 +17,9 @@ class TrackingError(SweepError, OSError):
     """An MLflow store that cannot be opened, read or written."""
 
 
+class StorageError(SweepError, OSError):
+    """A sweep's folder that is full or gone."""
+
+
 class SweepStateError(SweepError, RuntimeError):
     """A sweep that is not there, is there already, is finished, or is being run by another process."""

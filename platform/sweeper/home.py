@@ -1,5 +1,6 @@
 """Where sweeps live on disk."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,12 @@ class Home:
         if self.store.startswith("sqlite:///") and not self.store.startswith("sqlite:////"):
             return f"sqlite:///{(self.root / self.store.removeprefix('sqlite:///')).resolve()}"
         return self.store
+
+    @property
+    def options(self) -> str:
+        """The options of a command that name the same folder and store again."""
+        root = "" if self.root == Path() else f" --home {shlex.quote(str(self.root))}"
+        return root + ("" if self.store == DEFAULT_STORE else f" --store {shlex.quote(self.store)}")
 
     def folder(self, name: str) -> Path:
         """A sweep's folder."""

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from sweeper.budget import Spending
-from sweeper.errors import SweepStateError
+from sweeper.errors import StorageError, SweepStateError
+from sweeper.storage import RESERVE_BYTES, no_room, require_room, require_same
 
-State = Literal["running", "complete", "stopped", "collapsed", "diverged", "failed", "infeasible"]
+State = Literal["running", "complete", "infeasible", "stopped", "collapsed", "diverged", "failed"]
 SPENT = "spent"
-ENDED: tuple[str, ...] = ("complete", "stopped", "collapsed", "diverged", "failed", "infeasible")
+ENDED: tuple[str, ...] = ("complete", "infeasible", "stopped", "collapsed", "diverged", "failed")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,10 @@ class TrialRecord:
             "collapsed" (one side of an adversarial game won), "diverged" (a loss that was not finite) or "failed" (an error).
         reason: why it ended early; empty otherwise.
         results: metrics by step.
+        times: when each step was told, in seconds since 1970.
+        started_s: when it started, likewise.
+        ended_s: when it ended, likewise; None while it runs.
+        starved: why it ran out of memory before; empty where it did not.
         identity: hash of what its result follows from; see `sweeper.known`.
         source: the finished trial whose results these are; None where it was trained here.
         superseded: a final run of what was the best before the sweep was extended.
@@ -56,6 +61,10 @@ class TrialRecord:
     state: State = "running"
     reason: str = ""
     results: dict[int, dict[str, float]] = field(default_factory=dict)
+    times: dict[int, float] = field(default_factory=dict, compare=False)
+    started_s: float = field(default=0.0, compare=False)
+    ended_s: float | None = field(default=None, compare=False)
+    starved: str = ""
     identity: str = ""
     source: Source | None = None
     superseded: bool = False
@@ -89,6 +98,10 @@ class Journal:
         trials: every trial by name, in the order of their starts.
         extensions: how often the sweep's budget has grown.
         spent: by earlier attempts and this one, as far as written.
+        tags: what the sweep's own run in the store says, as far as written.
+        baseline: its metrics, likewise.
+        begun_s: when the sweep began, in seconds since 1970.
+        over: "finished", "interrupted" or "failed", as the last attempt ended; empty where it did not come to that.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -96,8 +109,10 @@ class Journal:
 
         Raises:
             SweepStateError: another process is running this sweep.
+            StorageError: the folder is full.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        require_room(folder, 0)
         self._lock = open(folder / "driver.lock", "a+")  # noqa: SIM115 - held until close
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,16 +127,34 @@ class Journal:
         self.trials: dict[str, TrialRecord] = {}
         self.spent = Spending()
         self.extensions = 0
+        self.tags: dict[str, str] = {}
+        self.baseline: dict[str, float] = {}
+        self.begun_s = 0.0
+        self.over = ""
         for event in read_events(self._path):
             self._take(event)
         _cut_torn_line(self._path)
-        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - held until close
+        self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115 - held until close
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def sweep(self, tags: dict[str, str], baseline: dict[str, float]) -> None:
+        """What the sweep's own run in the store says, written where it is new; the baseline stays as it was first measured."""
+        if tags != self.tags:
+            self._write({"event": "sweep", "tags": tags, "baseline": self.baseline or baseline})
+
+    def end_sweep(self, state: str) -> None:
+        """The sweep, or this attempt at it, is over: "finished", "interrupted" or "failed". It may use the last of the room."""
+        if state != self.over:
+            self._write({"event": "over", "state": state}, durable=True, reserve=0)
+
+    def starve(self, trial: str, reason: str) -> None:
+        """A trial has run out of memory for the first time: it is to run again, alone."""
+        self._write({"event": "note", "trial": trial, "kind": "out_of_memory", "text": reason}, durable=True)
 
     def start(
         self, trial: str, number: int, model: str, knobs: dict[str, Any], seed: int, identity: str = "", source: Source | None = None
@@ -156,18 +189,38 @@ class Journal:
         self._file.close()
         self._lock.close()
 
-    def _write(self, event: dict[str, Any], *, durable: bool = False) -> None:
+    def _write(self, event: dict[str, Any], *, durable: bool = False, reserve: int = RESERVE_BYTES) -> None:
+        """Appends a line, whole or not at all.
+
+        Raises:
+            StorageError: the folder is full or gone.
+        """
+        event = event | {"time": round(time.time(), 3)}
+        line = (json.dumps(event) + "\n").encode()
+        require_room(self.folder, reserve)
+        require_same(self._path, self._file.fileno())
+        before = os.fstat(self._file.fileno()).st_size
+        try:
+            written = self._file.write(line)
+            if durable:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StorageError(no_room(self.folder)) from error
+        if written != len(line):
+            os.ftruncate(self._file.fileno(), before)
+            raise StorageError(no_room(self.folder))
         self._take(event)
-        self._file.write(json.dumps(event | {"time": round(time.time(), 3)}) + "\n")
-        self._file.flush()
-        if durable:
-            os.fsync(self._file.fileno())
 
     def _take(self, event: dict[str, Any]) -> None:
         if event["event"] == "clock":
             self.spent = Spending(event["wall_s"], event["accelerator_h"], event["cost"])
-        self.extensions += event["event"] == "extend"
-        _apply(self.trials, event)
+        elif event["event"] == "sweep":
+            self.tags, self.baseline, self.begun_s = event["tags"], event["baseline"], self.begun_s or event["time"]
+        elif event["event"] == "over":
+            self.over = event["state"]
+        else:
+            self.extensions += event["event"] == "extend"
+            _apply(self.trials, event)
 
 
 def read_trials(folder: Path) -> dict[str, TrialRecord]:
@@ -176,6 +229,12 @@ def read_trials(folder: Path) -> dict[str, TrialRecord]:
     for event in read_events(folder / "journal.jsonl"):
         _apply(trials, event)
     return trials
+
+
+def read_tags(folder: Path) -> dict[str, str]:
+    """What the run of a sweep's folder says in the store, without the lock; empty where it was never told."""
+    told = [event["tags"] for event in read_events(folder / "journal.jsonl") if event["event"] == "sweep"]
+    return dict(told[-1]) if told else {}
 
 
 def ranked(trials: Iterable[TrialRecord], metric: str, mode: str) -> list[TrialRecord]:
@@ -187,16 +246,22 @@ def ranked(trials: Iterable[TrialRecord], metric: str, mode: str) -> list[TrialR
 
 
 def _apply(trials: dict[str, TrialRecord], event: dict[str, Any]) -> None:
-    if event["event"] == "start":
-        source = Source(**event["source"]) if "source" in event else None
-        trials[event["trial"]] = TrialRecord(
-            event["trial"], event["number"], event["model"], event["knobs"], event["seed"], identity=event["identity"], source=source
-        )
-    elif event["event"] == "result":
+    """Takes in an event of a trial; others say nothing of trials."""
+    kind = event["event"]
+    if kind == "start":
+        record = TrialRecord(event["trial"], event["number"], event["model"], event["knobs"], event["seed"])
+        record.started_s, record.identity = event.get("time", 0.0), event["identity"]
+        record.source = Source(**event["source"]) if "source" in event else None
+        trials[event["trial"]] = record
+    elif kind == "result":
         trials[event["trial"]].results[event["step"]] = event["metrics"]
-    elif event["event"] == "end":
-        trials[event["trial"]].state, trials[event["trial"]].reason = event["state"], event["reason"]
-    elif event["event"] == "extend":
+        trials[event["trial"]].times[event["step"]] = event.get("time", 0.0)
+    elif kind == "end":
+        record = trials[event["trial"]]
+        record.state, record.reason, record.ended_s = event["state"], event["reason"], event.get("time")
+    elif kind == "note" and event["kind"] == "out_of_memory":
+        trials[event["trial"]].starved = event["text"]
+    elif kind == "extend":
         _extend(trials.values(), event["budget"])
 
 
@@ -207,7 +272,7 @@ def _extend(trials: Iterable[TrialRecord], budget: Mapping[str, float]) -> None:
         if record.kind == "final":
             record.superseded = True
         elif record.kind == "search" and (spent or (record.state == "complete" and "epochs" in budget)):
-            record.state, record.reason = "running", ""
+            record.state, record.reason, record.ended_s = "running", "", None
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

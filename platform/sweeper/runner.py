@@ -1,26 +1,25 @@
 """One sweep from start to end: prepare, search, train the best again under several seeds, measure it once on the test split."""
 
 import json
-import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sweeper import cluster, provenance
 from sweeper.budget import Meter
-from sweeper.choice import described, leaders
+from sweeper.choice import described
 from sweeper.driver import Driver, session_request
 from sweeper.extension import write_spec
 from sweeper.home import Home
 from sweeper.journal import Journal, TrialRecord
-from sweeper.layers import LayerTables
 from sweeper.recorder import Progress, SweepRun
 from sweeper.rooms import DataFacts, Rooms
 from sweeper.spec import Spec
-from sweeper.tracking import Store, Writer
+from sweeper.storage import RESERVE_BYTES, guarded, require_room
+from sweeper.sync import told_unsent, tracked
+from sweeper.tracking import Store
 from sweeper.warm_start import mode_of
 
 
@@ -36,6 +35,7 @@ class Outcome:
         best: the best search trial; None where none has a value.
         pictures: the picture grids, the best trial's first.
         wall_s: wall time of this call in seconds.
+        unsent: what the store has not taken and how to send it; empty where it has everything.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Outcome:
     best: TrialRecord | None
     pictures: list[Path]
     wall_s: float
+    unsent: str = ""
 
 
 def run(
@@ -62,7 +63,8 @@ def run(
         fresh: train again what an earlier trial with the same code, data and configuration has trained.
 
     Raises:
-        SweepError: resources that cannot be had, a store that does not answer, a sweep that another process runs.
+        SweepError: resources that cannot be had, a store that does not answer before the first trial, a sweep that another process runs, a
+            folder that is full or gone.
         KeyboardInterrupt: after the sweep was left in a state that `sweep resume` takes up.
     """
     begun_s = time.monotonic()
@@ -74,59 +76,23 @@ def run(
         at_once = cluster.check_resources(spec.resources)
         store = Store(home.store_uri)
         folder = home.folder(spec.name)
-        with Journal(folder) as journal:
+        with Journal(folder) as journal, guarded(folder):
+            require_room(folder, RESERVE_BYTES)
             write_spec(folder, spec)
-            with _tracked(spec, rooms, store, journal, progress, facts, spec_name, modes) as sweep_run:
+            journal.sweep(_tags(spec, facts, spec_name, modes), _baseline(facts))
+            with tracked(spec, rooms, store, journal, progress) as sweep_run:
                 meter = Meter(spec.budget, spec.resources.gpus, cluster.node_types, journal.spent)
                 driver = Driver(spec, rooms, home, facts, sweep_run, meter, at_once, modes, fresh)
                 driver.search()
                 driver.finals()
                 pictures = keep_pictures(spec, rooms, driver)
-            best = next(iter(driver.leaders()), None)
-            return Outcome(spec.name, sweep_run.parent, list(journal.trials.values()), facts, best, pictures, time.monotonic() - begun_s)
-
-
-@contextmanager
-def _tracked(
-    spec: Spec,
-    rooms: Rooms,
-    store: Store,
-    journal: Journal,
-    progress: Progress,
-    facts: DataFacts,
-    spec_name: str,
-    modes: Mapping[str, str],
-) -> Iterator[SweepRun]:
-    """The sweep's MLflow run for the length of a `with`; whatever ends it, no run is left RUNNING."""
-    parent = store.begin(spec.name, "sweep", None, None, _tags(spec, facts, spec_name, modes), {})
-    store.log_file(parent, journal.folder / "spec.yaml")
-    writer = Writer(store)
-    layers = LayerTables(rooms, spec.data.model_dump(), spec.mask.model_dump(), progress.note)
-    metric = spec.objective.metric
-    run = SweepRun(spec.name, metric, modes[metric], tuple(spec.objective.also), journal, store, writer, parent, progress, layers)
-    state = "failed"
-    try:
-        for split, metrics in facts.baseline.items():
-            writer.metrics(parent, 0, {f"ring_mean_{split}_{name}": value for name, value in metrics.items()})
-        with run.interrupt:
-            run.catch_up()
-            yield run
-            run.interrupt.check()
-        state = "finished"
-    except KeyboardInterrupt:
-        state = "interrupted"
-        raise
-    finally:
-        run.close()
-        best = next(iter(leaders(journal.trials.values(), spec.objective, modes)), None)
-        if best is not None:
-            value = best.best(run.metric, run.mode)
-            writer.metrics(parent, 0, {"best_value": value[1] if value else math.nan})
-            writer.tags(parent, {"sweep.best": best.trial})
-            run.keep_layers(parent, best.model, best.knobs)
-        writer.metrics(parent, 0, {f"spent_{name}": value for name, value in asdict(journal.spent).items()})
-        writer.end(parent, state)
-        writer.close()
+            if sweep_run.keeper is not None:
+                sweep_run.keeper.finish(journal.trials)
+            unsent = told_unsent(sweep_run, home)
+            if unsent:
+                progress.note(unsent)
+            records, best = list(journal.trials.values()), next(iter(driver.leaders()), None)
+            return Outcome(spec.name, sweep_run.parent, records, facts, best, pictures, time.monotonic() - begun_s, unsent)
 
 
 def _tags(spec: Spec, facts: DataFacts, spec_name: str, modes: Mapping[str, str]) -> dict[str, str]:
@@ -151,6 +117,11 @@ def _tags(spec: Spec, facts: DataFacts, spec_name: str, modes: Mapping[str, str]
     return tags | provenance.code_tags() | provenance.version_tags()
 
 
+def _baseline(facts: DataFacts) -> dict[str, float]:
+    """The plain fill's metrics, as the sweep's own run has them."""
+    return {f"ring_mean_{split}_{name}": value for split, metrics in facts.baseline.items() for name, value in metrics.items()}
+
+
 def keep_pictures(spec: Spec, rooms: Rooms, driver: Driver) -> list[Path]:
     """Picture grids of the best trials, and the best one's checkpoint, on disk and in MLflow."""
     run, folder = driver.run, driver.run.journal.folder
@@ -164,13 +135,13 @@ def keep_pictures(spec: Spec, rooms: Rooms, driver: Driver) -> list[Path]:
             run.progress.note(f"{record.trial} has no whole checkpoint left: no picture")
             continue
         if place == 0:
-            run.store.log_file(run.parent, checkpoints[0] / "checkpoint.pt", "best")
+            run.writer.artifact(run.parent, checkpoints[0] / "checkpoint.pt", "best")
         if place < spec.pictures:
-            run.store.log_file(run.run_ids[record.trial], file, "pictures")
+            run.writer.artifact(record.trial, file, "pictures")
             pictures.append(file)
             if place == 0:
                 shutil.copy(file, folder / "pictures" / "best.png")
-                run.store.log_file(run.parent, folder / "pictures" / "best.png", "pictures")
+                run.writer.artifact(run.parent, folder / "pictures" / "best.png", "pictures")
     return pictures
 
 

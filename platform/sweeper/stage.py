@@ -48,9 +48,15 @@ class StageListener:
         self._run = stage.run
         self._proposals = stage.proposals
         self._todo = list(stage.todo)
+        self._proposing = True
         self._reusing: set[str] = set()
         self._held: set[str] = set()
         self._over = ""
+        self.starved: list[str] = []
+
+    def alone(self, todo: list[Assignment]) -> None:
+        """The stage goes on with trials that ran out of memory; nothing else is handed out any more."""
+        self.starved, self._todo, self._proposing = [], list(todo), False
 
     def next(self) -> Assignment | None:
         """The next assignment that has to be trained; what is known already is written down and passed over."""
@@ -89,18 +95,23 @@ class StageListener:
             self._run.journal.clock(self._stage.meter.spent())
 
     def on_end(self, trial: str, result: dict[str, Any], error: str | None) -> None:
-        """A trial is over."""
+        """A trial is over, or set aside to run again alone where it lacked memory for the first time."""
         if trial in self._held:
             self._held.remove(trial)
             self._stage.meter.ended()
         self._run.journal.clock(self._stage.meter.spent())
-        self._end(trial, *self._judge(trial, result, error))
+        if "starved" in result and not self._run.journal.trials[trial].starved:
+            self._run.journal.starve(trial, str(result["starved"]))
+            self.starved.append(trial)
+            self._run.progress.note(f"{trial} ran out of memory ({result['starved']}); it runs again when nothing runs beside it")
+        else:
+            self._end(trial, *self._judge(trial, result, error))
 
     def _draw(self) -> Assignment | None:
         self._run.interrupt.check()
         if self._todo:
             return self._todo.pop(0)
-        return self._proposals.ask() if self._proposals is not None else None
+        return self._proposals.ask() if self._proposals is not None and self._proposing else None
 
     def _begin(self, assignment: Assignment, source: Source | None) -> None:
         """Writes a start down, in the journal and in MLflow."""
@@ -115,7 +126,8 @@ class StageListener:
             if self._proposals is not None:
                 self._proposals.report(trial, step, metrics[run.metric])
             run.progress.advanced(trial, step, metrics[run.metric])
-        run.writer.metrics(run.run_ids[trial], step, metrics)
+        run.send_step(trial, step)
+        run.tidy(trial)
         if metrics.get("reused") and trial not in self._reusing:
             self._reusing.add(trial)
             run.progress.note(f"{trial} takes over training that an earlier trial has done")
@@ -144,10 +156,15 @@ class StageListener:
         if self._proposals is not None:
             self._proposals.tell(trial, state, values, limits)
         run.end_run(trial)
+        run.tidy(trial)
         run.progress.ended(trial, state, reason, values[0] if values else None)
 
     def _judge(self, trial: str, result: dict[str, Any], error: str | None) -> tuple[State, str]:
         """Why a trial ended."""
+        if "starved" in result:
+            sizes = [name for name in self._run.journal.trials[trial].knobs if name.startswith("batch")]
+            lower = ", ".join([*(f"knobs.{name}" for name in sizes), "data.image_px"])
+            return "failed", f"out of memory with nothing beside it ({result['starved']}); lower {lower}, or use nodes with more memory"
         if error is not None:
             return "failed", error
         if "failed" in result:

@@ -1,7 +1,7 @@
 """Real sweeps in one real Ray: what is recorded, what goes wrong, and that it can be done again with the same result."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from sweeper.home import Home
 from sweeper.journal import Journal, TrialRecord
 from sweeper.rooms import Rooms
 from sweeper.spec import Spec
+from sweeper.sync import sync
 from sweeper.tracking import Store
 from sweeper.validation import validate
-from tests.sweeper.conftest import Done
+from tests.sweeper.conftest import Done, SilentProgress
 from trainables.data import ImageSource, open_images
 
 TinySpec = Callable[..., Spec]
@@ -444,23 +445,73 @@ def test_a_model_that_gives_no_layer_table_is_swept_without_one(sweep: Callable[
     assert note.endswith("override network_inputs")
 
 
-def test_a_store_that_is_lost_on_the_way_is_told(
-    sweep: Callable[[Spec], Done], tiny_spec: TinySpec, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def store_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Makes the store refuse every call but those of the sweep's own start, until it is told to be back."""
+    calls = {name: getattr(Store, name) for name in ("begin", "log", "log_file", "log_text", "end")}
+
+    def refuse(self: Store, name: str, *arguments: Any) -> str:
+        if arguments[:1] == ("sweep",):
+            return str(calls["begin"](self, name, *arguments))
+        raise TrackingError("the store is away")
+
+    def away(is_away: bool = True) -> None:
+        for name, call in calls.items():
+            monkeypatch.setattr(Store, name, refuse if is_away else call)
+
+    monkeypatch.setattr("sweeper.writer.RETRY_S", 0.01)
+    yield away
+    away(False)
+
+
+def stored(done: Done) -> dict[str, tuple[str, list[tuple[int, float, int]]]]:
+    """Status of every trial's run, and each of its points of the objective, as the store has them."""
+    client = MlflowClient(done.store.uri)
+    return {
+        trial: (run.info.status, [(m.step, m.value, m.timestamp) for m in client.get_metric_history(run.info.run_id, "l2_hole")])
+        for trial, run in done.children.items()
+    }
+
+
+def test_a_store_that_is_lost_on_the_way_gets_everything_later(
+    sweep: Callable[[Spec], Done], tiny_spec: TinySpec, rooms: Rooms, home: Home, store_away: Callable[..., None]
 ) -> None:
-    begin = Store.begin
-
-    def lost(self: Store, name: str, role: str, *arguments: Any) -> str:
-        if role == "search":
-            raise TrackingError("the MLflow store must take a new run, but does not")
-        return begin(self, name, role, *arguments)
-
-    monkeypatch.setattr(Store, "begin", lost)
-    with pytest.raises(TrackingError, match="must take a new run"):
-        sweep(tiny_spec("lost", budget={"epochs": 1}))
-    monkeypatch.undo()
-    done = sweep(tiny_spec("lost", budget={"epochs": 1}))
-    assert [record.state for record in done.outcome.records] == ["complete"]
-    assert {run.info.status for run in done.children.values()} == {"FINISHED"}
+    spec = tiny_spec("lost", knobs={"learning_rate": RATES}, budget={"trials": 2, "epochs": 2}, seeds=1, pictures=1)
+    store_away()
+    done = sweep(spec)
+    assert {record.state for record in done.outcome.records} == {"complete"}
+    assert "runs are unsent, since the store is away. The journal in" in done.outcome.unsent
+    assert f"type: sweep sync lost --home {home.root}" in done.outcome.unsent
+    assert ("note", done.outcome.unsent) in done.events
+    assert done.children == {}
+    store_away(False)
+    sent = sync(spec, rooms, home, SilentProgress())
+    assert sent.unsent == ""
+    assert sent.values > 0
+    first = stored(done)
+    assert set(first) == {record.trial for record in done.outcome.records}
+    for record in done.outcome.records:
+        status, points = first[record.trial]
+        assert status == "FINISHED"
+        assert [point[:2] for point in points] == [(step, metrics["l2_hole"]) for step, metrics in record.results.items()]
+        data = done.children[record.trial].data
+        assert data.params == {name: str(value) for name, value in record.knobs.items()}
+        assert (data.metrics["best_step"], data.metrics["best_l2_hole"]) == record.best("l2_hole", "min")
+    assert done.outcome.best is not None
+    parent = done.parent
+    assert (parent.info.status, parent.data.tags["sweep.state"], parent.data.tags["sweep.best"]) == (
+        "FINISHED",
+        "finished",
+        done.outcome.best.trial,
+    )
+    client = MlflowClient(done.store.uri)
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"spec.yaml", "layers.json", "best", "pictures"}
+    best_run = done.children[done.outcome.best.trial].info.run_id
+    assert {file.path for file in client.list_artifacts(best_run)} == {"layers.json", "pictures"}
+    assert sync(spec, rooms, home, SilentProgress()).unsent == ""
+    assert stored(done) == first
+    assert len(client.get_metric_history(parent.info.run_id, "best_value")) == 1
+    assert len(client.get_metric_history(parent.info.run_id, "ring_mean_test_l2_hole")) == 1
 
 
 def test_a_sweep_ends_when_its_time_is_spent(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:

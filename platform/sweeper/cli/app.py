@@ -106,6 +106,22 @@ def extend(
     _go_on(name, Home(home, store), address, lambda spec, place: write_larger(spec, place, changes))
 
 
+@app.command()
+def sync(
+    name: Annotated[str, typer.Argument(help="The sweep's name, as it was run.")],
+    home: HomeOption = Path(),
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Send MLflow what it could not take while a sweep ran; a second time nothing is sent twice."""
+    from sweeper.cli.launch import send
+    from sweeper.cli.rooms import installed_rooms
+    from sweeper.spec import read_spec
+    from sweeper.validation import validate
+
+    rooms, place = installed_rooms(), Home(home, store)
+    send(out, validate(read_spec(str(place.spec_file(name))), rooms), rooms, place)
+
+
 @app.command("list")
 def list_sweeps(home: HomeOption = Path(), store: StoreOption = DEFAULT_STORE) -> None:
     """List the sweeps in the store."""
@@ -122,9 +138,9 @@ def show(
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Show a sweep: leaderboard, best configuration, result on the test split, where everything lies."""
-    from sweeper.cli.summary import print_summary
+    from sweeper.cli.summary import print_summary_or_journal
 
-    print_summary(out, _open_store(home, store), name, home)
+    print_summary_or_journal(out, Home(home, store), name)
 
 
 @app.command()

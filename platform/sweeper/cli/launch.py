@@ -1,20 +1,16 @@
 """Starting a sweep from the command line: what it says before, while and after it runs."""
 
-import shlex
-from pathlib import Path
-
 from rich.console import Console
 
-from sweeper import runner
+from sweeper import runner, sync
 from sweeper.cli.dry_run import searched_names
 from sweeper.cli.progress import LiveProgress
-from sweeper.cli.summary import print_summary
-from sweeper.home import DEFAULT_STORE, Home
+from sweeper.cli.summary import print_from_journal, print_summary_or_journal
+from sweeper.home import Home
 from sweeper.journal import ENDED
 from sweeper.rooms import Rooms
 from sweeper.space import resolve
 from sweeper.spec import Spec
-from sweeper.tracking import Store
 from sweeper.warm_start import mode_of
 
 
@@ -38,18 +34,29 @@ def launch(out: Console, spec: Spec, rooms: Rooms, home: Home, spec_name: str, a
         with LiveProgress(out, spec.objective.metric, mode) as progress:
             outcome = runner.run(spec, rooms, home, progress, spec_name=spec_name, address=address, fresh=fresh)
     except KeyboardInterrupt:
-        out.print(f"\ninterrupted; nothing is lost. Go on with: [bold]sweep resume {spec.name}{_options(home)}[/bold]", soft_wrap=True)
+        out.print(f"\ninterrupted; nothing is lost. Go on with: [bold]sweep resume {spec.name}{home.options}[/bold]", soft_wrap=True)
         raise SystemExit(130) from None
     failed = [record for record in outcome.records if record.state in ENDED and record.state == "failed"]
     if outcome.best is None:
         reason = failed[0].reason if failed else "every trial diverged"
         out.print(f"no trial of {spec.name} has a value; the first reason: {reason}")
         raise SystemExit(1)
-    print_summary(out, Store(home.store_uri), spec.name, home.root)
+    if outcome.unsent:
+        print_from_journal(out, home, spec.name)
+    else:
+        print_summary_or_journal(out, home, spec.name)
     out.print(f"took {outcome.wall_s:.0f} s")
 
 
-def _options(home: Home) -> str:
-    """The options that name the same folder and store again."""
-    root = "" if home.root == Path() else f" --home {shlex.quote(str(home.root))}"
-    return root + ("" if home.store == DEFAULT_STORE else f" --store {shlex.quote(home.store)}")
+def send(out: Console, spec: Spec, rooms: Rooms, home: Home) -> None:
+    """Sends the store what a sweep's journal knows and it does not.
+
+    Raises:
+        SystemExit: with code 1 where the store has not taken everything.
+        SweepError: see `sync.sync`.
+    """
+    done = sync.sync(spec, rooms, home, LiveProgress(out, spec.objective.metric, mode_of(rooms, spec, spec.objective.metric)))
+    if done.unsent:
+        out.print(done.unsent, soft_wrap=True)
+        raise SystemExit(1)
+    out.print(f"{spec.name}: sent {done.values} values; the store at {home.store_uri} has everything", soft_wrap=True)

@@ -1,14 +1,58 @@
-"""What a sweep came to, read from the store: leaderboard, best configuration, test result, paths, and what to type next."""
+"""What a sweep came to, read from the store: leaderboard, best configuration, test result, paths, and what to type next.
+
+Where the store is away the sweep's journal tells the states and the best trial.
+"""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 
 from sweeper.cli.tables import leaderboard, pareto_front, ranked, searched_knobs, shorten
-from sweeper.errors import SweepStateError
+from sweeper.errors import SweepStateError, TrackingError
+from sweeper.home import Home
+from sweeper.journal import ranked as ranked_records
+from sweeper.journal import read_tags, read_trials
 from sweeper.tracking import Store
+
+
+def print_summary_or_journal(out: Console, home: Home, name: str) -> None:
+    """Prints a sweep's summary from the store, or from its journal where the store does not answer.
+
+    Raises:
+        TrackingError: the store does not answer and there is no journal of that sweep.
+        SweepStateError: the store has no such sweep.
+    """
+    try:
+        print_summary(out, Store(home.store_uri, create=False), name, home.root)
+    except TrackingError as error:
+        if not read_tags(home.folder(name)):
+            raise
+        out.print(f"[yellow]note[/yellow] {escape(str(error))}", soft_wrap=True)
+        print_from_journal(out, home, name)
+
+
+def print_from_journal(out: Console, home: Home, name: str) -> None:
+    """Prints what a sweep's journal knows: states, the best trial, where the journal is."""
+    folder = home.folder(name)
+    tags, records = read_tags(folder), read_trials(folder)
+    metric, mode = tags["sweep.objective"], tags["sweep.mode"]
+    states = Counter(record.state for record in records.values() if record.kind == "search")
+    told = ", ".join(f"{count} {state}" for state, count in states.most_common())
+    out.print(f"\n[bold]{name}[/bold], from its journal: {told or 'no trial yet'}")
+    best = next(iter(ranked_records(records.values(), metric, mode)), None)
+    found = best.best(metric, mode) if best is not None else None
+    if best is not None and found is not None:
+        out.print(f"best: [bold]{best.trial}[/bold] {metric} {found[1]:.4g} at step {found[0]}")
+        out.print("configuration: " + ", ".join(f"{knob}={shorten(value)}" for knob, value in best.knobs.items()), soft_wrap=True)
+    tested = [result[f"test_{metric}"] for record in records.values() for result in record.results.values() if f"test_{metric}" in result]
+    if tested:
+        out.print(f"test split, measured once: {metric} {pd.Series(tested).mean():.4g} over {len(tested)} run(s)")
+    out.print(f"journal:      {(folder / 'journal.jsonl').resolve()}", soft_wrap=True)
+    out.print(f"next:         sweep sync {name}{home.options}", soft_wrap=True)
 
 
 def print_summary(out: Console, store: Store, name: str, home: Path) -> None:
