@@ -15,6 +15,7 @@ from sweeper.recorder import Progress, SweepRun
 from sweeper.retention import FILE, Keeper, checkpoints_of, is_whole
 from sweeper.rooms import Rooms
 from sweeper.spec import Spec
+from sweeper.storage import guarded
 from sweeper.tracking import Store
 from sweeper.warm_start import mode_of
 from sweeper.writer import Writer
@@ -56,7 +57,7 @@ def tracked(spec: Spec, rooms: Rooms, store: Store, journal: Journal, progress: 
     run = opened(spec, rooms, store, journal, progress)
     state = "failed"
     try:
-        with run.interrupt:
+        with guarded(journal.folder), run.interrupt:
             run.catch_up()
             yield run
             run.interrupt.check()

@@ -1,8 +1,11 @@
 """Real sweeps in one real Ray: what is recorded, what goes wrong, and that it can be done again with the same result."""
 
 import json
+import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,15 +17,17 @@ from PIL import Image
 
 from sweeper import cluster
 from sweeper.driver import session_request
-from sweeper.errors import SweepStateError, TrackingError
+from sweeper.errors import StorageError, SweepStateError, TrackingError
 from sweeper.home import Home
 from sweeper.journal import Journal, TrialRecord
+from sweeper.retention import size_of
 from sweeper.rooms import Rooms
 from sweeper.spec import Spec
 from sweeper.sync import sync
 from sweeper.tracking import Store
 from sweeper.validation import validate
 from tests.sweeper.conftest import Done, SilentProgress
+from tests.sweeper.user_models import FatefulConfig
 from trainables.data import ImageSource, open_images
 
 TinySpec = Callable[..., Spec]
@@ -354,6 +359,18 @@ def test_a_name_that_is_taken_gets_a_number(searched: Done, home: Home, tmp_path
 
 # --- what goes wrong --------------------------------------------------------------------------------------------------------------
 
+
+def resolve_first(spec: Spec) -> dict[str, Any]:
+    """The configuration of a sweep that searches nothing."""
+    fields = {name: field.default for name, field in FatefulConfig.__dataclass_fields__.items()}
+    return fields | {name: value for name, value in spec.settings(spec.models[0]).items() if isinstance(value, bool | int | float | str)}
+
+
+def checkpoint_size(folder: Path) -> int:
+    """Bytes of the greatest checkpoint of a sweep."""
+    return max(size_of(path) for path in (folder / "checkpoints").glob("attempt-*/*/checkpoint_*"))
+
+
 FATES = ["well", "nan", "blind", "refuse", "crash", "collapse"]
 
 
@@ -512,6 +529,117 @@ def test_a_store_that_is_lost_on_the_way_gets_everything_later(
     assert stored(done) == first
     assert len(client.get_metric_history(parent.info.run_id, "best_value")) == 1
     assert len(client.get_metric_history(parent.info.run_id, "ring_mean_test_l2_hole")) == 1
+
+
+def test_a_trial_that_runs_out_of_memory_is_tried_again_alone(sweep: Callable[[Spec], Done], tiny_spec: TinySpec, tmp_path: Path) -> None:
+    done = sweep(
+        tiny_spec(
+            "starved",
+            model="user_models:Fateful",
+            knobs={"fate": ["crowded", "hungry", "well"], "mark": str(tmp_path / "mark")},
+            search={"algorithm": "grid"},
+            budget={"trials": 3, "epochs": 3},
+        )
+    )
+    records = by_fate(done)
+    assert {fate: (record.state, len(record.results)) for fate, record in records.items()} == {
+        "crowded": ("complete", 3),
+        "hungry": ("failed", 0),
+        "well": ("complete", 3),
+    }
+    assert records["crowded"].starved == "MemoryError"
+    assert records["hungry"].reason.startswith("out of memory with nothing beside it ([enforce fail at alloc_cpu.cpp:127] DefaultCPU")
+    assert records["hungry"].reason.endswith("lower knobs.batch_images, data.image_px, or use nodes with more memory")
+    told = [(event["event"], event["trial"]) for event in done.journal if "trial" in event]
+    well, crowded, hungry = (records[fate].trial for fate in ("well", "crowded", "hungry"))
+    aside = told.index(("note", crowded)), told.index(("note", hungry))
+    ends = {trial: told.index(("end", trial)) for trial in (well, crowded, hungry)}
+    assert max(*aside, ends[well]) < min(ends[crowded], ends[hungry])
+    after = [trial for event, trial in told[ends[well] + 1 :] if event in ("result", "end")]
+    assert after in ([crowded] * 3 + [hungry], [hungry] + [crowded] * 3)  # from its checkpoint, and one after the other
+    assert [told.count(("note", trial)) for trial in (well, crowded, hungry)] == [0, 1, 1]
+    assert {run.info.status for run in done.children.values()} == {"FINISHED", "FAILED"}
+
+
+def test_a_trial_that_ran_out_of_memory_before_an_interruption_is_alone_in_the_resumed_sweep(
+    sweep: Callable[[Spec], Done], tiny_spec: TinySpec, home: Home, tmp_path: Path
+) -> None:
+    (tmp_path / "mark").touch()
+    knobs = {"fate": "crowded", "mark": str(tmp_path / "mark"), "dropout": [0.1, 0.2]}
+    spec = tiny_spec("starved-before", model="user_models:Fateful", knobs=knobs, budget={"trials": 2, "epochs": 1})
+    model, full, seed = "user_models:Fateful", resolve_first(spec), 0
+    with Journal(home.folder(spec.name)) as journal:
+        journal.start("search-0000", 0, model, full, seed)
+        journal.starve("search-0000", "MemoryError")
+    study = optuna.create_study(study_name=spec.name, storage=f"sqlite:///{home.folder(spec.name) / 'study.db'}", direction="minimize")
+    study.ask()
+    done = sweep(spec)
+    ends = [event["trial"] for event in done.journal if event["event"] == "end"]
+    assert ends == ["search-0001", "search-0000"]
+
+
+@pytest.mark.parametrize("fault", ["full", "gone"])
+def test_a_sweep_whose_folder_is_full_or_gone_ends_with_one_message_and_goes_on_later(
+    fault: str, sweep: Callable[[Spec], Done], tiny_spec: TinySpec, home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tiny_spec(f"storage-{fault}", knobs={"learning_rate": RATES}, budget={"trials": 3, "epochs": 2})
+    folder, away = home.folder(spec.name), home.root / f"{fault}-away"
+    write, written = Journal.result, []
+
+    def take_away(self: Journal, *arguments: Any) -> None:
+        write(self, *arguments)
+        written.append(arguments)
+        if len(written) == 3 and fault == "gone":
+            folder.rename(away)
+        elif len(written) == 3:
+            monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+
+    monkeypatch.setattr(Journal, "result", take_away)
+    with pytest.raises(StorageError, match="has 0.0 MiB free" if fault == "full" else "is gone; put it or its disk back"):
+        sweep(spec)
+    monkeypatch.undo()
+    if fault == "gone":
+        shutil.rmtree(folder, ignore_errors=True)
+        away.rename(folder)
+    row = store.sweep(spec.name)
+    assert row is not None
+    assert row.tags["sweep.state"] == "interrupted"
+    assert "RUNNING" not in set(store.trials(spec.name)["status"])
+    done = sweep(spec)
+    assert {record.trial: (record.state, len(record.results)) for record in done.outcome.records} == {
+        f"search-{number:04d}": ("complete", 2) for number in range(3)
+    }
+    assert {run.info.status for run in done.children.values()} == {"FINISHED"}
+
+
+def test_checkpoints_stay_below_the_quota_and_the_bests_survive(sweep: Callable[[Spec], Done], tiny_spec: TinySpec, home: Home) -> None:
+    trials, running = 4, 2
+    spec = tiny_spec("kept", knobs={"learning_rate": RATES}, budget={"trials": trials, "epochs": 4}, checkpoints={"best": 1}, pictures=1)
+    one = checkpoint_size(sweep(tiny_spec("kept-one", budget={"epochs": 1})).folder)
+    quota = 3.5 * one
+    limited = spec.model_copy(update={"checkpoints": spec.checkpoints.model_copy(update={"quota_gib": quota / 2**30})})
+    sizes: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.005):
+            sizes.append(size_of(home.folder(spec.name) / "checkpoints"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        done = sweep(limited)
+    finally:
+        over.set()
+        watcher.join()
+    assert [record.state for record in done.outcome.records] == ["complete"] * trials
+    assert max(sizes) > one  # something was seen
+    assert max(sizes) <= quota + running * one + 2**14  # Ray's own small files
+    best = done.outcome.best
+    assert best is not None
+    kept = {path.parent.name for path in (done.folder / "checkpoints").glob("attempt-*/*/checkpoint_*")}
+    assert kept == {best.trial}
+    assert [path.name for path in done.outcome.pictures] == [f"{best.trial}.png"]
 
 
 def test_a_sweep_ends_when_its_time_is_spent(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
