@@ -17,5 +17,9 @@ class TrackingError(SweepError, OSError):
     """An MLflow store that cannot be opened, read or written."""
 
 
+class StudyError(SweepError, OSError):
+    """A storage of the search's study that cannot be opened, or that holds another sweep's."""
+
+
 class SweepStateError(SweepError, RuntimeError):
     """A sweep that is not there, is there already, is finished, or is being run by another process."""

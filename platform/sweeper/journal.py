@@ -15,8 +15,27 @@ from typing import Any, Literal, Self
 
 from sweeper.errors import SweepStateError
 
-State = Literal["running", "complete", "stopped", "collapsed", "diverged", "failed"]
-ENDED: tuple[str, ...] = ("complete", "stopped", "collapsed", "diverged", "failed")
+State = Literal["running", "complete", "infeasible", "stopped", "collapsed", "diverged", "failed"]
+ENDED: tuple[str, ...] = ("complete", "infeasible", "stopped", "collapsed", "diverged", "failed")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A trial goes on from another one's checkpoint with other knobs.
+
+    Attributes:
+        step: after which it does.
+        before: its knobs up to there.
+        after: its knobs from there on.
+        donor: the trial whose checkpoint it goes on from.
+        checkpoint: that checkpoint's folder, relative to the sweep's checkpoints.
+    """
+
+    step: int
+    before: dict[str, Any]
+    after: dict[str, Any]
+    donor: str
+    checkpoint: str
 
 
 @dataclass
@@ -27,12 +46,15 @@ class TrialRecord:
         trial: its name within the sweep, "search-0007" or "final-2".
         number: its place in the search, or the final's index.
         model: what it trains.
-        knobs: its configuration.
+        knobs: its configuration; where that changed on the way, the present one.
         seed: its seed.
-        state: "running" until it ended: "complete" (its whole budget), "stopped" (by the scheduler or the sweep's budget),
-            "collapsed" (one side of an adversarial game won), "diverged" (a loss that was not finite) or "failed" (an error).
+        state: "running" until it ended: "complete" (its whole budget), "infeasible" (it breaks a constraint), "stopped" (by the scheduler
+            or the sweep's budget), "collapsed" (one side of an adversarial game won), "diverged" (a loss that was not finite) or
+            "failed" (an error).
         reason: why it ended early; empty otherwise.
         results: metrics by step.
+        changes: how its knobs changed on the way, in order.
+        violations: by how much it breaks each constraint, at its end; 0 or less = it keeps it.
     """
 
     trial: str
@@ -43,6 +65,13 @@ class TrialRecord:
     state: State = "running"
     reason: str = ""
     results: dict[int, dict[str, float]] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+    violations: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def first_knobs(self) -> dict[str, Any]:
+        """The configuration that it began with."""
+        return self.changes[0].before if self.changes else self.knobs
 
     @property
     def kind(self) -> str:
@@ -114,9 +143,14 @@ class Journal:
         """A trial has finished a step."""
         self._write({"event": "result", "trial": trial, "step": step, "metrics": metrics})
 
-    def end(self, trial: str, state: State, reason: str = "") -> None:
+    def mutate(self, trial: str, step: int, knobs: dict[str, Any], donor: str, checkpoint: str) -> None:
+        """A trial goes on after a step with other knobs from another one's checkpoint; see `Change`."""
+        self._write({"event": "mutate", "trial": trial, "step": step, "knobs": knobs, "donor": donor, "checkpoint": checkpoint}, durable=True)
+
+    def end(self, trial: str, state: State, reason: str = "", violations: dict[str, float] | None = None) -> None:
         """A trial is over for good."""
-        self._write({"event": "end", "trial": trial, "state": state, "reason": reason}, durable=True)
+        event = {"event": "end", "trial": trial, "state": state, "reason": reason}
+        self._write(event | ({"violations": violations} if violations else {}), durable=True)
 
     def clock(self, spent_s: float) -> None:
         """The search has taken so many seconds up to now, all attempts together."""
@@ -151,8 +185,9 @@ def read_trials(folder: Path) -> dict[str, TrialRecord]:
 
 
 def ranked(trials: Iterable[TrialRecord], metric: str, mode: str) -> list[TrialRecord]:
-    """Search trials that have a value, the best first; the earlier one where two are equal."""
-    found = [(best[1], record) for record in trials if record.kind == "search" and (best := record.best(metric, mode))]
+    """Search trials that have a value and break no constraint, the best first; the earlier one where two are equal."""
+    allowed = [record for record in trials if record.kind == "search" and record.state != "infeasible"]
+    found = [(best[1], record) for record in allowed if (best := record.best(metric, mode))]
     sign = 1 if mode == "min" else -1
     return [record for _, record in sorted(found, key=lambda entry: (sign * entry[0], entry[1].number))]
 
@@ -162,8 +197,13 @@ def _apply(trials: dict[str, TrialRecord], event: dict[str, Any]) -> None:
         trials[event["trial"]] = TrialRecord(event["trial"], event["number"], event["model"], event["knobs"], event["seed"])
     elif event["event"] == "result":
         trials[event["trial"]].results[event["step"]] = event["metrics"]
+    elif event["event"] == "mutate":
+        record = trials[event["trial"]]
+        record.changes.append(Change(event["step"], record.knobs, event["knobs"], event["donor"], event["checkpoint"]))
+        record.knobs = event["knobs"]
     elif event["event"] == "end":
-        trials[event["trial"]].state, trials[event["trial"]].reason = event["state"], event["reason"]
+        record = trials[event["trial"]]
+        record.state, record.reason, record.violations = event["state"], event["reason"], event.get("violations", {})
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

@@ -47,6 +47,7 @@ LAST_TRIES = 3
 STATUS = {
     "running": "RUNNING",
     "complete": "FINISHED",
+    "infeasible": "FINISHED",
     "stopped": "FINISHED",
     "collapsed": "FINISHED",
     "finished": "FINISHED",
