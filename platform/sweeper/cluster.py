@@ -24,7 +24,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from sweeper.errors import ResourceError
-from sweeper.search import Assignment
+from sweeper.search import Assignment, NamedPb2, NamedPbt, checkpoints_needed, lets_all_in
 from sweeper.spec import Resources
 from sweeper.trial import SweepTrial, TrialPlan
 
@@ -46,6 +46,10 @@ class Listener(Protocol):
 
     def on_result(self, trial: str, result: dict[str, Any]) -> None:
         """A step is done."""
+        ...
+
+    def on_change(self, trial: str, step: int, knobs: dict[str, Any], donor: str, checkpoint: str) -> None:
+        """A trial goes on after a step with other knobs, from another one's checkpoint; see `journal.Change`."""
         ...
 
     def on_end(self, trial: str, result: dict[str, Any], error: str | None) -> None:
@@ -129,20 +133,23 @@ def run_trials(
         scheduler: decides which trial goes on.
         resources: what one trial holds.
         folder: for checkpoints; a new folder inside it is made for this call.
-        at_once: greatest number of trials at the same time.
+        at_once: greatest number of trials that train at the same time.
         limit: greatest number of trials.
     """
     attempt = len(list(folder.glob("attempt-*"))) + 1
+    kept = max(CHECKPOINTS_KEPT, checkpoints_needed(scheduler))
     trainable: Callable[..., Any] = ray.tune.with_resources(
         ray.tune.with_parameters(SweepTrial, plan=plan), {"cpu": resources.cpus, "gpu": resources.gpus}
     )
+    if isinstance(scheduler, NamedPbt | NamedPb2):
+        scheduler.on_change = _ListenerOfChanges(listener)
     tuner = ray.tune.Tuner(
         trainable,
         tune_config=ray.tune.TuneConfig(
             search_alg=_ListenerSearcher(listener),
             scheduler=scheduler,
             num_samples=max(limit, 1),
-            max_concurrent_trials=at_once,
+            max_concurrent_trials=None if lets_all_in(scheduler) else at_once,
             reuse_actors=True,
             trial_dirname_creator=_trial_folder,
         ),
@@ -152,7 +159,7 @@ def run_trials(
             callbacks=[_ListenerCallback(listener)],
             stop=_BudgetStopper(listener),
             # the trial says itself what is worth keeping: at its end Ray would keep a diverged one too
-            checkpoint_config=ray.tune.CheckpointConfig(num_to_keep=CHECKPOINTS_KEPT, checkpoint_at_end=False),
+            checkpoint_config=ray.tune.CheckpointConfig(num_to_keep=kept, checkpoint_at_end=False),
             failure_config=ray.tune.FailureConfig(max_failures=WORKER_RESTARTS),
             verbose=0,
         ),
@@ -215,6 +222,13 @@ class _ListenerCallback(_Adapter, ray.tune.Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         error = str((trial.error_file and Path(trial.error_file).read_text().strip().splitlines()[-1]) or "the worker was lost")
         self._listener.on_end(trial.config["trial"], trial.last_result or {}, error)
+
+
+class _ListenerOfChanges(_Adapter):
+    """Tells the listener of a population's changes."""
+
+    def __call__(self, trial: str, step: int, knobs: dict[str, Any], donor: str, checkpoint: str) -> None:
+        self._listener.on_change(trial, step, knobs, donor, checkpoint)
 
 
 class _BudgetStopper(_Adapter, ray.tune.Stopper):  # type: ignore[misc]

@@ -145,7 +145,8 @@ class Journal:
 
     def mutate(self, trial: str, step: int, knobs: dict[str, Any], donor: str, checkpoint: str) -> None:
         """A trial goes on after a step with other knobs from another one's checkpoint; see `Change`."""
-        self._write({"event": "mutate", "trial": trial, "step": step, "knobs": knobs, "donor": donor, "checkpoint": checkpoint}, durable=True)
+        event = {"event": "mutate", "trial": trial, "step": step, "knobs": knobs, "donor": donor, "checkpoint": checkpoint}
+        self._write(event, durable=True)
 
     def end(self, trial: str, state: State, reason: str = "", violations: dict[str, float] | None = None) -> None:
         """A trial is over for good."""

@@ -1,5 +1,6 @@
 """Writes down what happens to trials: first in the journal, then in the study, then in MLflow, then on the screen."""
 
+import json
 import time
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -180,6 +181,17 @@ class StageListener:
         if metrics.get("reused") and trial not in self._reusing:
             self._reusing.add(trial)
             run.progress.note(f"{trial} takes over training that an earlier trial has done")
+
+    def on_change(self, trial: str, step: int, knobs: dict[str, Any], donor: str, checkpoint: str) -> None:
+        """A trial goes on after a step with other knobs, from another one's checkpoint."""
+        run, record = self._run, self._run.journal.trials[trial]
+        run.journal.mutate(trial, step, knobs, donor, checkpoint)
+        change = record.changes[-1]
+        if self._proposals is not None:
+            self._proposals.changed(trial, change)
+        run.writer.tags(run.run_ids[trial], {f"sweep.change.{step:05d}": json.dumps({"donor": donor, "knobs": knobs})})
+        new = [f"{name} {change.before[name]:.4g} -> {value:.4g}" for name, value in knobs.items() if value != change.before[name]]
+        run.progress.note(f"{trial} goes on after step {step} from {donor} with {', '.join(new) or 'the same knobs'}")
 
     def on_end(self, trial: str, result: dict[str, Any], error: str | None) -> None:
         """A trial is over."""

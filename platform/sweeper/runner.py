@@ -16,7 +16,7 @@ from sweeper.journal import ENDED, Journal, TrialRecord, ranked
 from sweeper.layers import LayerTables
 from sweeper.recorder import Progress, StageListener, SweepRun
 from sweeper.rooms import DataFacts, Rooms, SessionRequest
-from sweeper.search import Assignment, Proposals, scheduler
+from sweeper.search import Assignment, Proposals, check_storage, scheduler
 from sweeper.space import resolve
 from sweeper.spec import Spec
 from sweeper.tracking import Store, Writer
@@ -64,6 +64,7 @@ def run(spec: Spec, rooms: Rooms, home: Home, progress: Progress, *, spec_name: 
         KeyboardInterrupt: after the sweep was left in a state that `sweep resume` takes up.
     """
     begun_s = time.monotonic()
+    check_storage(spec)
     facts = rooms.prepare(spec.data.model_dump(), spec.mask.model_dump())
     if facts.skipped:
         progress.note(f"{len(facts.skipped)} images did not decode and were left out, the first: {facts.skipped[0]}")
@@ -138,8 +139,11 @@ def _search(spec: Spec, rooms: Rooms, run: SweepRun, facts: DataFacts, at_once: 
     folder = run.journal.folder
     records = [record for record in run.journal.trials.values() if record.kind == "search"]
     also = {name: rooms.metrics[name] for name in spec.objective.also}
-    proposals = Proposals(spec, resolve(spec, rooms), run.mode, folder, also)
+    searched = resolve(spec, rooms)
+    proposals = Proposals(spec, searched, run.mode, folder, also)
     unfinished = proposals.reconcile(records, run.metric, run.mode)
+    for note in proposals.notes:
+        run.progress.note(note)
     todo = [_continued(record, folder) for record in unfinished]
     ended = sum(record.state in ENDED for record in records)
     left = proposals.limit - proposals.begun() + len(todo)
@@ -147,7 +151,7 @@ def _search(spec: Spec, rooms: Rooms, run: SweepRun, facts: DataFacts, at_once: 
     run.progress.stage("search", proposals.limit, ended)
     if left and (ends_s is None or ends_s > time.monotonic()):
         steps = math.ceil(spec.budget.epochs * facts.counts["train"] / (spec.budget.step_images or facts.counts["train"]))
-        rungs = scheduler(spec, run.mode, steps, records)
+        rungs = scheduler(spec, run.mode, steps, records, searched[spec.models[0]])
         listener = StageListener(run, proposals, todo, ends_s)
         plan = _plan(spec, rooms)
         cluster.run_trials(plan, listener, rungs, spec.resources, folder / "checkpoints", at_once=at_once, limit=left)
@@ -181,8 +185,10 @@ def _finals(spec: Spec, rooms: Rooms, run: SweepRun, best: TrialRecord, at_once:
 
 
 def _continued(record: TrialRecord, folder: Path) -> Assignment:
-    """A begun trial, to go on from its checkpoints."""
+    """A begun trial, to go on from its checkpoints; from another one's, where it was about to and has not trained since."""
     checkpoints = [str(path) for path in cluster.checkpoints_of(folder / "checkpoints", record.trial)]
+    if record.changes and record.changes[-1].step >= max(record.results, default=0):
+        checkpoints.insert(0, str(folder / "checkpoints" / record.changes[-1].checkpoint))
     return Assignment(record.trial, record.number, record.model, record.knobs, record.seed, checkpoints)
 
 

@@ -207,7 +207,7 @@ class Proposals:
             self.left_out = list(initial)
             return self._space.cells(self._spec.configurations)
         first = self._space.firsts()
-        kept = self._study.user_attrs.get(_INITIAL)
+        kept: list[dict[str, Any]] | None = self._study.user_attrs.get(_INITIAL)
         if kept is None:
             kept = []
             for model, knobs in initial:
