@@ -240,13 +240,22 @@ class InpaintingModel(ABC):
                 network.load_state_dict(state["networks"][name])
             if not weights_only:
                 for name, optimizer in self.optimizers.items():
-                    optimizer.load_state_dict(copy.deepcopy(state["optimizers"][name]))  # torch would share the moments with `state`
+                    _continue_optimizer(optimizer, state["optimizers"][name])
         except (KeyError, RuntimeError, ValueError) as error:
             raise CheckpointError(
                 f"the checkpoint must belong to this model and configuration, but it does not ({error}); use the one of the same trial"
             ) from error
         if self.game is not None and not weights_only:
             self.collapse_reason = self.game.load_state_dict(state)
+
+
+def _continue_optimizer(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Takes over moments and counts; learning rate and the other settings stay those of the model's own configuration, which differs from
+    the saved one where a trial goes on with other knobs."""
+    settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(copy.deepcopy(dict(state)))  # torch would share the moments with `state`
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
 
 
 def build_config(model: type[InpaintingModel], knobs: Mapping[str, Any]) -> Any:

@@ -25,7 +25,7 @@ from ray.tune.search import Searcher
 
 from sweeper.errors import ResourceError, StorageError
 from sweeper.retention import checkpoints_of
-from sweeper.search import Assignment
+from sweeper.search import Assignment, NamedPb2, NamedPbt, lets_all_in
 from sweeper.spec import Resources
 from sweeper.storage import is_shortage
 from sweeper.trial import SweepTrial, TrialPlan, tells_of_memory
@@ -50,6 +50,10 @@ class Listener(Protocol):
 
     def on_result(self, trial: str, result: dict[str, Any]) -> None:
         """A step is done."""
+        ...
+
+    def on_change(self, trial: str, step: int, knobs: dict[str, Any], donor: str, checkpoint: str) -> None:
+        """A trial goes on after a step with other knobs, from another one's checkpoint; see `journal.Change`."""
         ...
 
     def on_end(self, trial: str, result: dict[str, Any], error: str | None) -> None:
@@ -139,7 +143,7 @@ def run_trials(
         scheduler: decides which trial goes on.
         resources: what one trial holds.
         folder: for checkpoints; a new folder inside it is made for this call.
-        at_once: greatest number of trials at the same time.
+        at_once: greatest number of trials that train at the same time.
         limit: greatest number of trials.
 
     Raises:
@@ -151,13 +155,15 @@ def run_trials(
     trainable: Callable[..., Any] = ray.tune.with_resources(
         ray.tune.with_parameters(SweepTrial, plan=plan), {"cpu": resources.cpus, "gpu": resources.gpus}
     )
+    if isinstance(scheduler, NamedPbt | NamedPb2):
+        scheduler.on_change = _ListenerOfChanges(relay)
     tuner = ray.tune.Tuner(
         trainable,
         tune_config=ray.tune.TuneConfig(
             search_alg=_ListenerSearcher(relay),
             scheduler=scheduler,
             num_samples=max(limit, 1),
-            max_concurrent_trials=at_once,
+            max_concurrent_trials=None if lets_all_in(scheduler) else at_once,
             reuse_actors=True,
             trial_dirname_creator=_trial_folder,
         ),
@@ -287,6 +293,14 @@ def _failures(trial: Any) -> list[str]:
     """The texts of a trial's errors, as Ray wrote them one after the other."""
     text = Path(trial.error_file).read_text() if trial.error_file else ""
     return text.split("Failure # ")
+
+
+class _ListenerOfChanges(_Adapter):
+    """Tells the listener of a population's changes."""
+
+    def __call__(self, trial: str, step: int, knobs: dict[str, Any], donor: str, checkpoint: str) -> None:
+        with self._relay.telling() as listener:
+            listener.on_change(trial, step, knobs, donor, checkpoint)
 
 
 class _BudgetStopper(_Adapter, ray.tune.Stopper):  # type: ignore[misc]

@@ -59,6 +59,8 @@ class Driver:
         initial = warm_start.configurations(spec, self.rooms, self.home, searched)
         also = {name: self.modes[name] for name in spec.objective.also}
         proposals = Proposals(spec, searched, run.mode, run.journal.folder, also, initial)
+        for note in proposals.notes:
+            run.progress.note(note)
         for model, knobs in proposals.left_out:
             run.progress.note(f"a configuration of the warm start is not in the space of {model} and is left out: {knobs}")
         unfinished = proposals.reconcile(records, run.metric, run.mode)
@@ -70,7 +72,8 @@ class Driver:
             steps = math.ceil(spec.budget.epochs * counts / (spec.budget.step_images or counts))
 
             def rungs() -> Any:
-                return scheduler(spec, run.mode, steps, [each for each in run.journal.trials.values() if each.kind == "search"])
+                begun = [each for each in run.journal.trials.values() if each.kind == "search"]
+                return scheduler(spec, run.mode, steps, begun, searched[spec.models[0]])
 
             todo = [self._continued(record) for record in unfinished if not record.starved]
             starved = [record.trial for record in unfinished if record.starved]
@@ -174,8 +177,10 @@ class Driver:
         return self.meter.share(sum(took) / len(took), spec.seeds * spec.finalists, self.at_once)
 
     def _continued(self, record: TrialRecord) -> Assignment:
-        """A begun trial, to go on from its checkpoints."""
+        """A begun trial, to go on from its checkpoints; from another one's, where it was about to and has not trained since."""
         checkpoints = [str(path) for path in self.checkpoints(record)]
+        if record.changes and record.changes[-1].step >= max(record.results, default=0):
+            checkpoints.insert(0, str(self.run.journal.folder / "checkpoints" / record.changes[-1].checkpoint))
         return Assignment(record.trial, record.number, record.model, record.knobs, record.seed, checkpoints)
 
     def _stage(self, proposals: Proposals | None, todo: list[Assignment], *, reserved: bool = False) -> Stage:

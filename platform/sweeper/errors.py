@@ -21,5 +21,9 @@ class StorageError(SweepError, OSError):
     """A sweep's folder that is full or gone."""
 
 
+class StudyError(SweepError, OSError):
+    """A storage of the search's study that cannot be opened, or that holds another sweep's."""
+
+
 class SweepStateError(SweepError, RuntimeError):
     """A sweep that is not there, is there already, is finished, or is being run by another process."""

@@ -30,6 +30,25 @@ class Source:
     trial: str
 
 
+@dataclass(frozen=True)
+class Change:
+    """A trial goes on from another one's checkpoint with other knobs.
+
+    Attributes:
+        step: after which it does.
+        before: its knobs up to there.
+        after: its knobs from there on.
+        donor: the trial whose checkpoint it goes on from.
+        checkpoint: that checkpoint's folder, relative to the sweep's checkpoints.
+    """
+
+    step: int
+    before: dict[str, Any]
+    after: dict[str, Any]
+    donor: str
+    checkpoint: str
+
+
 @dataclass
 class TrialRecord:
     """What is known of one trial.
@@ -38,10 +57,11 @@ class TrialRecord:
         trial: its name within the sweep, "search-0007" or "final-2".
         number: its place in the search, or the final's index.
         model: what it trains.
-        knobs: its configuration.
+        knobs: its configuration; where that changed on the way, the present one.
         seed: its seed.
-        state: "running" until it ended: "complete" (its whole budget), "stopped" (by the scheduler or the sweep's budget),
-            "collapsed" (one side of an adversarial game won), "diverged" (a loss that was not finite) or "failed" (an error).
+        state: "running" until it ended: "complete" (its whole budget), "infeasible" (it breaks a constraint), "stopped" (by the scheduler
+            or the sweep's budget), "collapsed" (one side of an adversarial game won), "diverged" (a loss that was not finite) or
+            "failed" (an error).
         reason: why it ended early; empty otherwise.
         results: metrics by step.
         times: when each step was told, in seconds since 1970.
@@ -51,6 +71,8 @@ class TrialRecord:
         identity: hash of what its result follows from; see `sweeper.known`.
         source: the finished trial whose results these are; None where it was trained here.
         superseded: a final run of what was the best before the sweep was extended.
+        changes: how its knobs changed on the way, in order.
+        violations: by how much it breaks each constraint, at its end; 0 or less = it keeps it.
     """
 
     trial: str
@@ -68,6 +90,13 @@ class TrialRecord:
     identity: str = ""
     source: Source | None = None
     superseded: bool = False
+    changes: list[Change] = field(default_factory=list)
+    violations: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def first_knobs(self) -> dict[str, Any]:
+        """The configuration that it began with."""
+        return self.changes[0].before if self.changes else self.knobs
 
     @property
     def kind(self) -> str:
@@ -168,9 +197,15 @@ class Journal:
         """A trial has finished a step."""
         self._write({"event": "result", "trial": trial, "step": step, "metrics": metrics})
 
-    def end(self, trial: str, state: State, reason: str = "") -> None:
+    def mutate(self, trial: str, step: int, knobs: dict[str, Any], donor: str, checkpoint: str) -> None:
+        """A trial goes on after a step with other knobs from another one's checkpoint; see `Change`."""
+        event = {"event": "mutate", "trial": trial, "step": step, "knobs": knobs, "donor": donor, "checkpoint": checkpoint}
+        self._write(event, durable=True)
+
+    def end(self, trial: str, state: State, reason: str = "", violations: dict[str, float] | None = None) -> None:
         """A trial is over for good."""
-        self._write({"event": "end", "trial": trial, "state": state, "reason": reason}, durable=True)
+        event = {"event": "end", "trial": trial, "state": state, "reason": reason}
+        self._write(event | ({"violations": violations} if violations else {}), durable=True)
 
     def clock(self, spent: Spending) -> None:
         """The sweep has spent so much up to now, all attempts together."""

@@ -33,7 +33,7 @@ class Keeper:
     to its worker.
     """
 
-    def __init__(self, folder: Path, rules: Checkpoints, metric: str, mode: str) -> None:
+    def __init__(self, folder: Path, rules: Checkpoints, metric: str, mode: str, least: int = 1) -> None:
         """Looks at what is there.
 
         Args:
@@ -41,7 +41,9 @@ class Keeper:
             rules: what is kept.
             metric: the objective.
             mode: "min" or "max".
+            least: how many of a running trial's newest are never removed; others may want to go on from them.
         """
+        self._least = least
         self._folder = folder
         self._rules = rules
         self._objective = (metric, mode)
@@ -92,11 +94,11 @@ class Keeper:
         for name in [name for name in worst_first if name not in best] + finals:
             yield from sorted(self._sizes.get(name, {}), key=_age)
         for name in best + [record.trial for record in records.values() if record.state not in ENDED]:
-            yield from self._older_than(name, 1)
+            yield from self._older_than(name, self._least)
 
     def _thin(self, trial: str) -> None:
         """Leaves a trial the newest whole checkpoints that the rules give it, and what is newer than those."""
-        for path in self._older_than(trial, self._rules.keep):
+        for path in self._older_than(trial, max(self._rules.keep, self._least)):
             self._remove(path)
 
     def _older_than(self, trial: str, count: int) -> list[Path]:

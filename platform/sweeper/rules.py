@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sweeper.pairs import problems_of_knob_kinds, problems_of_pairs
 from sweeper.rooms import Knob, Rooms
 from sweeper.space import KnobSearch, first_configuration, resolve
-from sweeper.spec import COSTS, MODEL, SEARCH_ALL, SEED, Budget, Data, Mask, Objective, Range, Resources, Scheduler, Search, Setting, Spec
+from sweeper.spec import COSTS, MODEL, SEARCH_ALL, SEED, Budget, Data, Mask, Objective, Range, Resources, Search, Setting, Spec
 
 
 def problems_of_names(parts: Mapping[str, Any], rooms: Rooms) -> Iterator[str]:
@@ -162,21 +163,16 @@ def _problems_of_setting(place: str, setting: Setting, knob: Knob | None) -> Ite
 
 def problems_between_sections(parts: Mapping[str, Any]) -> Iterator[str]:
     """Settings that are fine alone and impossible together."""
-    data, mask, budget, scheduler = (parts.get(key) for key in ("data", "mask", "budget", "scheduler"))
+    data, mask, budget = (parts.get(key) for key in ("data", "mask", "budget"))
     if isinstance(data, Data) and isinstance(mask, Mask):
         if not mask.is_irregular and mask.hole_px >= data.image_px:
             yield f"mask.hole_px: must be smaller than data.image_px = {data.image_px}, but got {mask.hole_px}"
         if mask.ratio_low >= mask.ratio_high:
             yield f"mask: ratio_low < ratio_high must hold, but got ({mask.ratio_low}, {mask.ratio_high})"
-    if isinstance(scheduler, Scheduler) and isinstance(budget, Budget):
-        asha = scheduler.kind == "asha"
-        if asha and budget.step_images is None and scheduler.grace_steps > budget.epochs:
-            yield f"scheduler.grace_steps: must be at most budget.epochs = {budget.epochs:g}, but got {scheduler.grace_steps}"
-    objective, search = parts.get("objective"), parts.get("search")
+    search = parts.get("search")
     if parts.get("configurations") and isinstance(search, Search) and search.algorithm != "grid":
         yield f"configurations: a list goes with search.algorithm grid, but got {search.algorithm!r}"
-    if isinstance(objective, Objective):
-        yield from _problems_of_objectives(objective, search, scheduler)
+    yield from problems_of_pairs(parts)
     yield from _problems_of_budget(parts)
     if parts.get("retrain") is False and isinstance(parts.get("seeds"), int) and parts["seeds"] > 1:
         yield f"seeds: must be at most 1 where retrain is false and nothing is trained again, but got {parts['seeds']}"
@@ -210,21 +206,12 @@ def _problems_of_budget(parts: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
-def _problems_of_objectives(objective: Objective, search: Any, scheduler: Any) -> Iterator[str]:
-    """What goes with one objective, and what with several."""
-    names = [objective.metric, *objective.also]
-    if len(set(names)) < len(names):
-        yield f"objective.also: every objective must be named once, but got {', '.join(names)}"
-    if objective.also and isinstance(scheduler, Scheduler) and scheduler.kind != "none":
-        yield f"scheduler.kind: must be none with several objectives, since a rung needs one order, but got {scheduler.kind!r}"
-    if not objective.also and isinstance(search, Search) and search.algorithm == "nsga2":
-        yield "search.algorithm: nsga2 needs several objectives, but objective.also is empty; add one, or use grid, random or tpe"
-
-
 def problems_of_building(spec: Spec, rooms: Rooms) -> Iterator[str]:
-    """Configurations that a model refuses: the first one, and each searched knob at its extremes."""
+    """Configurations that a model refuses: the first one, and each searched knob at its extremes; knobs that cannot be searched so."""
     told = set()
-    for model, searched in resolve(spec, rooms).items():
+    every = resolve(spec, rooms)
+    yield from problems_of_knob_kinds(spec, every, rooms)
+    for model, searched in every.items():
         searched.pop(SEED, None)
         first = first_configuration(searched)
         tried: list[dict[str, Any]] = [first]

@@ -16,6 +16,7 @@ from sweeper.home import Home
 from sweeper.journal import Journal, TrialRecord
 from sweeper.recorder import Progress, SweepRun
 from sweeper.rooms import DataFacts, Rooms
+from sweeper.search import check_storage
 from sweeper.spec import Spec
 from sweeper.storage import RESERVE_BYTES, guarded, require_room
 from sweeper.sync import told_unsent, tracked
@@ -68,6 +69,7 @@ def run(
         KeyboardInterrupt: after the sweep was left in a state that `sweep resume` takes up.
     """
     begun_s = time.monotonic()
+    check_storage(spec)
     facts = rooms.prepare(spec.data.model_dump(), spec.mask.model_dump())
     if facts.skipped:
         progress.note(f"{len(facts.skipped)} images did not decode and were left out, the first: {facts.skipped[0]}")

@@ -93,10 +93,10 @@ Setting = Range | list[bool | int | float | str] | bool | int | float | str
 class Search(_Section):
     """How configurations are drawn. `seed` fixes the drawing, and the weights and data order of every trial.
 
-    `sweeper.search.algorithms` says what each is and goes with; with several objectives "tpe" is multi-objective TPE.
+    `sweeper.capabilities` says what each is and goes with; with several objectives "tpe" is multi-objective TPE.
     """
 
-    algorithm: Literal["grid", "random", "sobol", "tpe", "gp", "cmaes", "nsga2", "nsga3", "bohb"] = "tpe"
+    algorithm: Literal["grid", "random", "sobol", "tpe", "gp", "cmaes", "nsga2", "nsga3"] = "tpe"
     seed: int = Field(0, ge=0)
 
 
@@ -104,8 +104,8 @@ class Scheduler(_Section):
     """When a trial is stopped early, or goes on from another one's checkpoint with other knobs.
 
     Attributes:
-        kind: `sweeper.search.schedulers` says what each is and goes with.
-        grace_steps: steps that every trial gets; asha, hyperband, median.
+        kind: `sweeper.capabilities` says what each is and goes with.
+        grace_steps: steps that every trial gets; asha, median.
         reduction: one in so many trials goes on at each rung; asha, hyperband.
         perturb_steps: steps between two changes of the population; pbt, pb2.
         stop_collapsed: end a trial whose adversarial game has collapsed, with any kind.

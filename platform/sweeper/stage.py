@@ -1,5 +1,6 @@
 """One stage of a sweep, the search or the final runs: hands out assignments, hears of results, and judges how each trial ended."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,6 +108,17 @@ class StageListener:
         else:
             self._end(trial, *self._judge(trial, result, error))
 
+    def on_change(self, trial: str, step: int, knobs: dict[str, Any], donor: str, checkpoint: str) -> None:
+        """A trial goes on after a step with other knobs, from another one's checkpoint."""
+        run, record = self._run, self._run.journal.trials[trial]
+        run.journal.mutate(trial, step, knobs, donor, checkpoint)
+        change = record.changes[-1]
+        if self._proposals is not None:
+            self._proposals.changed(trial, change)
+        run.writer.tags(trial, {f"sweep.change.{step:05d}": json.dumps({"donor": donor, "knobs": knobs})})
+        new = [f"{name} {change.before[name]:.4g} -> {value:.4g}" for name, value in knobs.items() if value != change.before[name]]
+        run.progress.note(f"{trial} goes on after step {step} from {donor} with {', '.join(new) or 'the same knobs'}")
+
     def _draw(self) -> Assignment | None:
         self._run.interrupt.check()
         if self._todo:
@@ -151,7 +163,7 @@ class StageListener:
         limits = violations(self._stage.constraints, metrics)
         if state in ("complete", "stopped") and any(each > 0 for each in limits.values()):
             state, reason = "infeasible", broken(self._stage.constraints, metrics)
-        run.journal.end(trial, state, reason)
+        run.journal.end(trial, state, reason, limits)
         values = run.journal.trials[trial].best_values(run.metric, run.mode, run.also)
         if self._proposals is not None:
             self._proposals.tell(trial, state, values, limits)

@@ -14,6 +14,7 @@ from sweeper.layers import LayerTables
 from sweeper.recorder import Progress, SweepRun
 from sweeper.retention import FILE, Keeper, checkpoints_of, is_whole
 from sweeper.rooms import Rooms
+from sweeper.search import checkpoints_needed
 from sweeper.spec import Spec
 from sweeper.storage import guarded
 from sweeper.tracking import Store
@@ -47,7 +48,7 @@ def opened(spec: Spec, rooms: Rooms, store: Store, journal: Journal, progress: P
         writer.metrics(parent, 0, journal.baseline, journal.begun_s)
     metric, mode = spec.objective.metric, mode_of(rooms, spec, spec.objective.metric)
     layers = LayerTables(rooms, spec.data.model_dump(), spec.mask.model_dump(), progress.note)
-    keeper = Keeper(journal.folder / "checkpoints", spec.checkpoints, metric, mode)
+    keeper = Keeper(journal.folder / "checkpoints", spec.checkpoints, metric, mode, checkpoints_needed(spec.scheduler))
     return SweepRun(spec.name, metric, mode, tuple(spec.objective.also), journal, store, writer, parent, progress, layers, keeper)
 
 

@@ -163,9 +163,9 @@ class Store:
         Returns:
             The run's id.
         """
-        identity = {"sweep.name": name, "sweep.role": role} | ({"sweep.trial": f"{name}/{trial}"} if trial else {})
+        identity = {"sweep.name": name} | ({"sweep.trial": f"{name}/{trial}"} if trial else {"sweep.role": role})
         rule = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
-        every = identity | {"sweep.state": "running"} | dict(tags) | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
+        every = identity | {"sweep.role": role, "sweep.state": "running"} | dict(tags) | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
         with self._asked_to("take a new run"):
             found = self._search(rule)
             if found:

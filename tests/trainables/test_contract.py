@@ -217,6 +217,20 @@ def test_a_loaded_state_is_shared_by_no_two_models(name: str, data_dir: str) -> 
     assert_equal_states(before, flat(second.model.state_dict()))
 
 
+def test_a_loaded_state_keeps_the_learning_rate_of_the_models_own_configuration(data_dir: str) -> None:
+    """A population's trial goes on from another one's checkpoint with another rate; wgan sets its rates once, when it is built."""
+    donor = opened("wgan", data_dir)
+    donor.step()
+    kind, state = load_model("wgan"), donor.model.state_dict()
+    model = kind(build_config(kind, knobs_of("wgan") | {"learning_rate": 3e-5}), 32, mask_of("wgan"))
+    model.load_state_dict(state)
+    assert model.optimizers["network"].param_groups[0]["lr"] == 3e-5
+    loaded = model.state_dict()["optimizers"]["network"]["state"]
+    assert flat(loaded) != []
+    for got, expected in zip(flat(loaded), flat(state["optimizers"]["network"]["state"]), strict=True):
+        assert torch.equal(got, expected) if isinstance(got, torch.Tensor) else got == expected
+
+
 @every_model
 def test_the_same_seed_builds_the_same_model(name: str, data_dir: str) -> None:
     torch.manual_seed(1)

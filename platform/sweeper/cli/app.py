@@ -210,6 +210,17 @@ def space(model: Annotated[str, typer.Argument(help="A model's name; 'sweep mode
 
 
 @app.command()
+def algorithms() -> None:
+    """Show the search algorithms and the schedulers: what goes with what, and why not."""
+    from sweeper.cli.tables import algorithm_table, capability_notes, scheduler_table
+
+    out.print(algorithm_table())
+    out.print(scheduler_table())
+    for note in capability_notes():
+        out.print(note, soft_wrap=True)
+
+
+@app.command()
 def layers(
     model: Annotated[str, typer.Argument(help="A model's name, or module:Class; 'sweep models' lists them.")],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="knob=value; may be repeated. Others keep the paper's.")] = None,

@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-STATE_STYLE = {"complete": "green", "stopped": "yellow", "collapsed": "magenta", "diverged": "red", "failed": "red"}
+STATE_STYLE = {"complete": "green", "infeasible": "yellow", "stopped": "yellow", "collapsed": "magenta", "diverged": "red", "failed": "red"}
 
 
 class LiveProgress:

@@ -1,12 +1,13 @@
 """What the commands print: leaderboards, lists of sweeps, models and knobs."""
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 from rich.table import Table
 
+from sweeper.capabilities import ALGORITHM_TRAITS, ALGORITHMS, SCHEDULER_TRAITS, SCHEDULERS, Algorithm, SchedulerKind
 from sweeper.rooms import Knob
 from sweeper.tracking import SweepRow
 
@@ -113,3 +114,36 @@ def network_table(network: str, rows: Sequence[Mapping[str, Any]]) -> Table:
         follows = ", ".join(row["follows"])
         table.add_row(row["name"], row["kind"], follows, row["filter"], stride, row["padding"], output, f"{row['parameters']:,}")
     return table
+
+
+def algorithm_table() -> Table:
+    """The search algorithms: what each goes with, what must be installed for it, who makes it."""
+    table = Table("algorithm", *ALGORITHM_TRAITS, "needs", "source", title="algorithms (search.algorithm)", title_justify="left")
+    for name, entry in ALGORITHMS.items():
+        table.add_row(name, *_yes_or_no(entry, ALGORITHM_TRAITS), entry.package, entry.source)
+    return table
+
+
+def scheduler_table() -> Table:
+    """The schedulers: what each goes with, which settings it reads, who makes it."""
+    columns = ("algorithms", "searched knobs", "trials", "settings", "source")
+    table = Table("scheduler", *SCHEDULER_TRAITS, *columns, title="schedulers (scheduler.kind)", title_justify="left")
+    for name, kind in SCHEDULERS.items():
+        limits = (", ".join(kind.algorithms) or "all", kind.knobs, f"{kind.least_trials} or more", ", ".join(kind.uses))
+        table.add_row(name, *_yes_or_no(kind, SCHEDULER_TRAITS), *limits, kind.source)
+    return table
+
+
+def capability_notes() -> Iterator[str]:
+    """What each algorithm and scheduler is, what it makes of an interruption, and why it does not go with what it does not."""
+    entries: list[tuple[str, Algorithm | SchedulerKind]] = [*ALGORITHMS.items(), *SCHEDULERS.items()]
+    for name, entry in entries:
+        yield f"[bold]{name}[/bold]  " + "; ".join(filter(None, (entry.title, entry.note)))
+        if isinstance(entry, SchedulerKind):
+            yield f"    after an interruption: {entry.resumes}"
+        for trait, reason in entry.refuses.items():
+            yield f"    not with {trait}: {reason}"
+
+
+def _yes_or_no(entry: Algorithm | SchedulerKind, traits: Iterable[str]) -> list[str]:
+    return ["no" if trait in entry.refuses else "yes" for trait in traits]

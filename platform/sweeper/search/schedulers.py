@@ -1,26 +1,40 @@
-"""Which trial goes on: Ray Tune's schedulers, behind one seam.
+"""Which trial goes on: Ray Tune's schedulers behind the names of `sweeper.capabilities.SCHEDULERS`.
 
-On a resumed sweep what the journal holds is replayed, so that ASHA's rungs stand as they stood.
+ASHA and the median rule know a trial by its name in the sweep, which a restart does not change, so that a resumed sweep replays what the
+journal holds. HyperBand forms its brackets anew from the trials that are left. Populations are in `sweeper.search.population`.
 
-Source: ASHA of Ray Tune (Li et al. 2020).
+Source: Ray Tune 2.60; the papers are named in the table.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, HyperBandScheduler, MedianStoppingRule, TrialScheduler
 
+from sweeper.capabilities import SCHEDULERS
 from sweeper.journal import TrialRecord
-from sweeper.spec import Spec
+from sweeper.search.population import NamedPb2, NamedPbt, changing_knobs
+from sweeper.space import KnobSearch
+from sweeper.spec import Scheduler, Spec
 
 TIME_ATTRIBUTE = "step"
 
 
+@dataclass(frozen=True)
 class _NamedTrial:
-    """What ASHA looks at of a trial: an identity that a restart does not change."""
+    """What a scheduler looks at of a trial: an identity that a restart does not change."""
 
-    def __init__(self, trial_id: str) -> None:
-        self.trial_id = trial_id
+    trial_id: str
+
+
+class _NobodyWaits:
+    """The controller as the median rule sees it: no trial waits for a place, so that none is paused to let another in."""
+
+    def get_live_trials(self) -> list[Any]:
+        """None."""
+        return []
 
 
 class NamedAsha(AsyncHyperBandScheduler):  # type: ignore[misc]
@@ -46,11 +60,70 @@ class NamedAsha(AsyncHyperBandScheduler):  # type: ignore[misc]
             super().on_trial_result(None, trial, metrics | {TIME_ATTRIBUTE: step})
 
 
+class NamedMedian(MedianStoppingRule):  # type: ignore[misc]
+    """Ray's median rule, keyed by the trial's name in the sweep; each step counts once, however often it is told."""
+
+    def __init__(self, **settings: Any) -> None:
+        """Takes Ray's settings."""
+        super().__init__(**settings)
+        self._told: set[tuple[str, int]] = set()
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        named = _named(trial)
+        if not self._is_new(named, result):
+            return str(TrialScheduler.CONTINUE)
+        return str(super().on_trial_result(_NobodyWaits(), named, result))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """The last result of a trial that ended by itself; one that has no value tells nothing."""
+        named = _named(trial)
+        if self._is_new(named, result):
+            super().on_trial_complete(tune_controller, named, result)
+
+    def replay(self, record: TrialRecord) -> None:
+        """Takes in the results of an earlier attempt."""
+        trial = _NamedTrial(record.trial)
+        for step, metrics in sorted(record.results.items()):
+            if self._metric in metrics:
+                self._told.add((trial.trial_id, step))
+                super().on_trial_complete(None, trial, metrics | {TIME_ATTRIBUTE: step})
+
+    def _is_new(self, trial: _NamedTrial, result: Mapping[str, Any]) -> bool:
+        if TIME_ATTRIBUTE not in result or self._metric not in result:
+            return False
+        step = (trial.trial_id, int(result[TIME_ATTRIBUTE]))
+        new = step not in self._told
+        self._told.add(step)
+        return new
+
+
+class NamedHyperBand(HyperBandScheduler):  # type: ignore[misc]
+    """Ray's HyperBand; a bracket whose trials all wait is looked at again.
+
+    Ray looks at a bracket when one of its trials has a result. After a resume trials may be further than the next rung, so that all of
+    them wait and none ever has one.
+    """
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        chosen = super().choose_trial_to_run(tune_controller)
+        if chosen is not None or any(trial.status in (Trial.PENDING, Trial.RUNNING) for trial in tune_controller.get_live_trials()):
+            return chosen
+        for bracket in [bracket for band in self._hyperbands for bracket in band if bracket is not None]:
+            while any(trial.status == Trial.PAUSED for trial in bracket.current_trials()) and not bracket.trials_to_unpause:
+                if bracket.finished():
+                    bracket.cleanup_full(tune_controller)
+                    break
+                self._process_bracket(tune_controller, bracket)
+        return super().choose_trial_to_run(tune_controller)
+
+
 def _named(trial: Any) -> _NamedTrial:
     return trial if isinstance(trial, _NamedTrial) else _NamedTrial(trial.config["trial"])
 
 
-def scheduler(spec: Spec, mode: str, steps: int, records: Iterable[TrialRecord] = ()) -> TrialScheduler:
+def scheduler(
+    spec: Spec, mode: str, steps: int, records: Iterable[TrialRecord] = (), searched: Mapping[str, KnobSearch] | None = None
+) -> TrialScheduler:
     """Ray's scheduler for a sweep.
 
     Args:
@@ -58,17 +131,33 @@ def scheduler(spec: Spec, mode: str, steps: int, records: Iterable[TrialRecord] 
         mode: "min" or "max".
         steps: greatest number of steps a trial.
         records: search trials of earlier attempts, replayed.
+        searched: how each knob is searched; for the schedulers that change knobs.
     """
-    if spec.scheduler.kind == "none":
-        return FIFOScheduler()
-    asha = NamedAsha(
-        time_attr=TIME_ATTRIBUTE,
-        metric=spec.objective.metric,
-        mode=mode,
-        max_t=steps,
-        grace_period=min(spec.scheduler.grace_steps, steps),
-        reduction_factor=spec.scheduler.reduction,
-    )
+    kind, common = spec.scheduler, {"time_attr": TIME_ATTRIBUTE, "metric": spec.objective.metric, "mode": mode}
+    if kind.kind == "asha":
+        asha = NamedAsha(max_t=steps, grace_period=min(kind.grace_steps, steps), reduction_factor=kind.reduction, **common)
+        return _replayed(asha, records)
+    if kind.kind == "median":
+        return _replayed(NamedMedian(grace_period=kind.grace_steps, **common), records)
+    if kind.kind == "hyperband":
+        return NamedHyperBand(max_t=steps, reduction_factor=kind.reduction, **common)
+    if SCHEDULERS[kind.kind].changes_knobs:
+        population = NamedPbt if kind.kind == "pbt" else NamedPb2
+        return population(changing_knobs(searched or {}), spec.search.seed, kind.perturb_steps, list(records), common)
+    return FIFOScheduler()
+
+
+def lets_all_in(scheduler: TrialScheduler) -> bool:
+    """Whether trials wait for each other, so that the number at once must not bound how many are begun."""
+    return isinstance(scheduler, NamedHyperBand | NamedPbt | NamedPb2)
+
+
+def checkpoints_needed(kind: Scheduler) -> int:
+    """How many of a trial's newest checkpoints others may still want to go on from."""
+    return kind.perturb_steps + 2 if SCHEDULERS[kind.kind].changes_knobs else 1
+
+
+def _replayed(made: NamedAsha | NamedMedian, records: Iterable[TrialRecord]) -> TrialScheduler:
     for record in records:
-        asha.replay(record)
-    return asha
+        made.replay(record)
+    return made

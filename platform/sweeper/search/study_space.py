@@ -46,6 +46,17 @@ class StudySpace:
         """Optuna's distributions of a model's searched knobs, by parameter."""
         return {self.parameter(model, knob): _distribution(search) for knob, search in self._searched[model].items() if not search.fixed}
 
+    @property
+    def all_distributions(self) -> dict[str, BaseDistribution]:
+        """The distributions of every trial's parameters; empty where they depend on the model that is drawn."""
+        return {} if self.conditional else self.distributions(next(iter(self._searched)))
+
+    def distributions_of(self, params: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+        """Optuna's distributions of a trial's parameters."""
+        models: dict[str, BaseDistribution] = {MODEL: CategoricalDistribution(list(self._searched))} if self.conditional else {}
+        every = models | {name: each for model in self._searched for name, each in self.distributions(model).items()}
+        return {name: every[name] for name in params}
+
     def parameter(self, model: str, knob: str) -> str:
         """What a knob is called in the study."""
         return f"{model}.{knob}" if self.conditional and knob != SEED else knob

@@ -1,0 +1,119 @@
+"""Where a sweep's study is kept: a SQLite file in its folder, or any database that Optuna can use, by its address."""
+
+import warnings
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import OptunaError
+from optuna.storages import RDBStorage
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from sweeper.errors import StudyError
+from sweeper.spec import Spec
+
+FILE = "study.db"
+DAMAGED = "study.db.damaged"
+OWNER = "sweep.folder"
+WAIT_S = 60
+_ERRORS = (SQLAlchemyError, OptunaError, ImportError, OSError, RuntimeError, ValueError, KeyError)
+
+
+def check_storage(spec: Spec) -> None:
+    """Opens and leaves the storage that a spec names, before anything starts.
+
+    Raises:
+        StudyError: it cannot be reached.
+    """
+    if spec.study is not None:
+        _reached(spec.study)
+
+
+def open_study(spec: Spec, folder: Path, directions: list[str]) -> tuple[optuna.Study, str]:
+    """A sweep's study, made where it is not there.
+
+    Args:
+        spec: the sweep.
+        folder: the sweep's.
+        directions: "minimize" or "maximize" for each objective.
+
+    Returns:
+        The study, and what is worth telling of it; empty where all is well. A damaged file in the sweep's folder is put aside.
+
+    Raises:
+        StudyError: a storage that cannot be reached, or that holds another sweep's study of this name.
+    """
+    if spec.study is not None:
+        study = _study(_reached(spec.study), spec.name, directions)
+        here = str(folder.resolve())
+        owner = study.user_attrs.get(OWNER, "another program" if study.get_trials(deepcopy=False) else here)
+        if owner != here:
+            raise StudyError(
+                f"the study {spec.name!r} in {_shown(spec.study)} must be this sweep's own, but it belongs to {owner}; "
+                "give the sweep another name"
+            )
+        study.set_user_attr(OWNER, here)
+        return study, ""
+    path = folder / FILE
+    try:
+        study = _study(_storage(_file_url(path)), spec.name, directions)
+        study.get_trials(deepcopy=False)
+        return study, ""
+    except _ERRORS as error:
+        if "locked" in str(error) or not path.exists():
+            raise StudyError(
+                f"{path} must be readable and writable, but it is not ({_first_line(error)}); check the folder, and end what else holds it"
+            ) from error
+    for file in (path, *folder.glob(f"{FILE}-*")):  # what SQLite left beside it belongs to the damaged one
+        file.replace(file.with_name(file.name.replace(FILE, DAMAGED)))
+    note = f"{FILE} was damaged: it is kept as {DAMAGED}, and the study is made anew from the journal"
+    return _study(_storage(_file_url(path)), spec.name, directions), note
+
+
+def emptied(study: optuna.Study, directions: list[str]) -> optuna.Study:
+    """A study without its trials, under the same name in the same storage."""
+    storage, owner = study._storage, study.user_attrs
+    optuna.delete_study(study_name=study.study_name, storage=storage)
+    made = optuna.create_study(storage=storage, study_name=study.study_name, directions=directions)
+    for key, value in owner.items():
+        made.set_user_attr(key, value)
+    return made
+
+
+def _study(storage: RDBStorage, name: str, directions: list[str]) -> optuna.Study:
+    return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+
+
+def _reached(url: str) -> RDBStorage:
+    try:
+        return _storage(url)
+    except _ERRORS as error:
+        raise StudyError(
+            f"study: a database that Optuna can use must answer at {_shown(url)}, but none does ({_first_line(error)}); "
+            "check the address and that its driver is installed, or leave study out"
+        ) from error
+
+
+def _storage(url: str) -> RDBStorage:
+    """Raises what SQLAlchemy and Optuna raise."""
+    sqlite = make_url(url).get_backend_name() == "sqlite"
+    options = {"connect_args": {"timeout": WAIT_S}} if sqlite else {"pool_pre_ping": True}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return RDBStorage(url, engine_kwargs=options)
+
+
+def _file_url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def _shown(url: str) -> str:
+    """An address without its password."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "the given address"
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
