@@ -8,14 +8,18 @@ import fcntl
 import json
 import os
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import IO, Any, Literal, Self
 
 from sweeper.errors import SweepStateError
 
 State = Literal["running", "complete", "stopped", "collapsed", "diverged", "failed"]
+LOCK = "driver.lock"
+LOCK_TRIES = 5
+LOCK_RETRY_S = 0.05
 ENDED: tuple[str, ...] = ("complete", "stopped", "collapsed", "diverged", "failed")
 
 
@@ -70,8 +74,11 @@ class Journal:
 
     Attributes:
         folder: the sweep's folder.
+        driver: names this process's turn at the sweep; it stands in the lock file.
         trials: every trial by name, in the order of their starts.
         spent_s: wall time of the search in earlier attempts and this one, as far as written.
+        tags: what the sweep's own run in the store says, as far as written.
+        baseline: its metrics, likewise.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -81,19 +88,23 @@ class Journal:
             SweepStateError: another process is running this sweep.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(folder / "driver.lock", "a+")  # noqa: SIM115 - held until close
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        self._lock = open(folder / LOCK, "a+")  # noqa: SIM115 - held until close
+        if not _lock(self._lock):
             self._lock.close()
             raise SweepStateError(
                 f"one process at a time may run a sweep, but another one is running {folder.name!r}; "
                 "wait for it, or give this one another name"
-            ) from error
+            )
+        self.driver = uuid.uuid4().hex
+        self._lock.truncate(0)
+        self._lock.write(self.driver)
+        self._lock.flush()
         self.folder = folder
         self._path = folder / "journal.jsonl"
         self.trials: dict[str, TrialRecord] = {}
         self.spent_s = 0.0
+        self.tags: dict[str, str] = {}
+        self.baseline: dict[str, float] = {}
         for event in read_events(self._path):
             self._take(event)
         _cut_torn_line(self._path)
@@ -104,6 +115,11 @@ class Journal:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def sweep(self, tags: dict[str, str], baseline: dict[str, float]) -> None:
+        """What the sweep's own run in the store says; written where it is new."""
+        if (tags, baseline) != (self.tags, self.baseline):
+            self._write({"event": "sweep", "tags": tags, "baseline": baseline})
 
     def start(self, trial: str, number: int, model: str, knobs: dict[str, Any], seed: int) -> None:
         """A trial starts, or starts again after an interruption."""
@@ -137,16 +153,29 @@ class Journal:
     def _take(self, event: dict[str, Any]) -> None:
         if event["event"] == "clock":
             self.spent_s = event["spent_s"]
+        elif event["event"] == "sweep":
+            self.tags, self.baseline = event["tags"], event["baseline"]
         else:
             _apply(self.trials, event)
+
+
+def driver_of(folder: Path) -> str | None:
+    """The name of the driver that is running the sweep of a folder here; None where none is."""
+    try:
+        with open(folder / LOCK, encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return (folder / LOCK).read_text(encoding="utf-8")
 
 
 def read_trials(folder: Path) -> dict[str, TrialRecord]:
     """Every trial of a sweep's folder by name, without the lock: for looking at a sweep that may be running."""
     trials: dict[str, TrialRecord] = {}
     for event in read_events(folder / "journal.jsonl"):
-        if event["event"] != "clock":
-            _apply(trials, event)
+        _apply(trials, event)
     return trials
 
 
@@ -173,6 +202,18 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         if line.endswith("\n") and line.strip():
             yield json.loads(line)
+
+
+def _lock(file: IO[str]) -> bool:
+    """Locks a file; a few tries, since `driver_of` holds the lock for a moment."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_RETRY_S)
+        else:
+            return True
+    return False
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -4,23 +4,29 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sweeper import cluster, provenance
+from sweeper import cluster, provenance, stop
 from sweeper.home import Home
 from sweeper.journal import ENDED, Journal, TrialRecord, ranked
 from sweeper.layers import LayerTables
+from sweeper.live import LiveTag
+from sweeper.pulse import Pulse
 from sweeper.recorder import Progress, StageListener, SweepRun
 from sweeper.rooms import DataFacts, Rooms, SessionRequest
 from sweeper.search import Assignment, Proposals, scheduler
-from sweeper.space import resolve
+from sweeper.space import in_words, resolve
 from sweeper.spec import Spec
+from sweeper.stop import Wishes
 from sweeper.tracking import Store, Writer
 from sweeper.trial import TrialPlan
+
+if TYPE_CHECKING:
+    from sweeper.search.plots import Drawn
 
 FINAL_SEED_STEP = 1
 
@@ -72,13 +78,16 @@ def run(spec: Spec, rooms: Rooms, home: Home, progress: Progress, *, spec_name: 
         store = Store(home.store_uri)
         folder = home.folder(spec.name)
         with Journal(folder) as journal:
-            (folder / "spec.yaml").write_text(spec.to_yaml())
+            spec.write(folder / "spec.yaml")
             with _tracked(spec, rooms, store, journal, progress, facts, spec_name) as sweep_run:
                 _search(spec, rooms, sweep_run, facts, at_once)
                 best = _best(sweep_run)
                 if best is not None:
                     _finals(spec, rooms, sweep_run, best, at_once)
                 pictures = _keep_pictures(spec, rooms, sweep_run)
+                if spec.pictures:
+                    drawn = plot(spec, rooms, folder, journal.trials.values())
+                    store.log_folder(sweep_run.parent, drawn.index.parent, "plots")
             records = list(journal.trials.values())
             return Outcome(spec.name, sweep_run.parent, records, facts, best, pictures, time.monotonic() - begun_s)
 
@@ -104,16 +113,22 @@ def _tracked(
         "hardware.driver": provenance.machine(),
         "hardware.cluster": cluster.node_hardware(),
     }
+    tags |= {"sweep.budget": spec.budget.model_dump_json(), stop.DRIVER_TAG: journal.driver}
     parent = store.begin(spec.name, "sweep", None, None, tags | provenance.code_tags() | provenance.version_tags(), {})
-    store.log_file(parent, journal.folder / "spec.yaml")
+    baseline = {f"ring_mean_{split}_{name}": value for split, metrics in facts.baseline.items() for name, value in metrics.items()}
+    journal.sweep(tags, baseline)
     writer = Writer(store)
+    writer.file(parent, "spec.yaml", spec.to_public_yaml())
+    progress = live = LiveTag(progress, spec.objective.metric, mode, journal)
     layers = LayerTables(rooms, spec.data.model_dump(), spec.mask.model_dump(), progress.note)
     run = SweepRun(spec.name, spec.objective.metric, mode, tuple(spec.objective.also), journal, store, writer, parent, progress, layers)
     state = "failed"
     try:
-        for split, metrics in facts.baseline.items():
-            writer.metrics(parent, 0, {f"ring_mean_{split}_{name}": value for name, value in metrics.items()})
-        with run.interrupt:
+        writer.metrics(parent, 0, baseline)
+        wishes = Wishes(run.interrupt, journal.folder, journal.driver)
+        file_pulse = Pulse(wishes.look_here, stop.FILE_EVERY_S, "stop-file")
+        tag_pulse = Pulse(lambda: live.beat(store, parent, wishes), stop.TAG_EVERY_S, "live-tag")
+        with run.interrupt, file_pulse, tag_pulse:
             run.catch_up()
             yield run
             run.interrupt.check()
@@ -245,3 +260,22 @@ def _draw(spec: Spec, rooms: Rooms, run: SweepRun, record: TrialRecord, checkpoi
         else:
             return checkpoints[number:]
     return []
+
+
+def plot(spec: Spec, rooms: Rooms, folder: Path, records: Iterable[TrialRecord]) -> "Drawn":
+    """Draws the plots of a sweep into its folder."""
+    from sweeper.search.plots import draw_plots  # its libraries take seconds to be imported
+
+    modes = {name: rooms.metrics[name] for name in (spec.objective.metric, *spec.objective.also)}
+    return draw_plots(spec, folder, modes, _parameter_words(spec, rooms), records)
+
+
+def _parameter_words(spec: Spec, rooms: Rooms) -> dict[str, str]:
+    """The study's parameters in words: the knob with its unit, and its model where there are several."""
+    several = len(spec.models) > 1
+    words = {}
+    for model in spec.models:
+        for name, knob in rooms.spaces.get(model, {}).items():
+            parameter, end = (f"{model}.{name}", f" of {model}") if several else (name, "")
+            words[parameter] = in_words(name, knob.unit) + end
+    return words

@@ -128,3 +128,9 @@ def grid(searched: Mapping[str, KnobSearch], configurations: Sequence[Mapping[st
             cells.append({name: cell[name] for name in searched})
     first = first_configuration(searched)
     return sorted(cells, key=lambda cell: cell != first)
+
+
+def in_words(knob: str, unit: str) -> str:
+    """A knob's name as people write it, with its unit: "hole_px" in px is "hole (px)"."""
+    name = knob.removesuffix(f"_{unit}") if unit else knob
+    return name.replace("_", " ") + (f" ({unit})" if unit else "")

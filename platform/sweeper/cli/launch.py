@@ -14,7 +14,8 @@ from sweeper.cli.progress import LiveProgress
 from sweeper.cli.rooms import seconds_an_image
 from sweeper.cli.summary import print_summary
 from sweeper.home import DEFAULT_STORE, Home
-from sweeper.journal import ENDED
+from sweeper.journal import ENDED, ranked, read_trials
+from sweeper.notify import Notifier
 from sweeper.rooms import Rooms
 from sweeper.search import Proposals
 from sweeper.space import KnobSearch, resolve
@@ -31,7 +32,9 @@ def launch(out: Console, spec: Spec, rooms: Rooms, home: Home, spec_name: str, a
         SystemExit: with code 130 after Ctrl-C, code 1 where no trial has a value.
         SweepError: see `runner.run`.
     """
-    mode = rooms.metrics[spec.objective.metric]
+    metric, mode = spec.objective.metric, rooms.metrics[spec.objective.metric]
+    known = ranked(read_trials(home.folder(spec.name)).values(), metric, mode)
+    before = known[0].best(metric, mode) if known else None
     searched = _searched_names(resolve(spec, rooms))
     out.print(
         f"sweep [bold]{spec.name}[/bold]: {', '.join(spec.models)} on {spec.data.name} at {spec.data.image_px} px, {spec.mask.kind} hole; "
@@ -41,8 +44,13 @@ def launch(out: Console, spec: Spec, rooms: Rooms, home: Home, spec_name: str, a
         soft_wrap=True,
     )
     try:
-        with LiveProgress(out, spec.objective.metric, mode) as progress:
-            outcome = runner.run(spec, rooms, home, progress, spec_name=spec_name, address=address)
+        with (
+            LiveProgress(out, metric, mode) as progress,
+            Notifier(progress, spec.notify, spec.name, metric, mode, before and before[1]) as told,
+        ):
+            outcome = runner.run(spec, rooms, home, told, spec_name=spec_name, address=address)
+            found = outcome.best.best(metric, mode) if outcome.best else None
+            told.over((outcome.best.trial, found[1]) if outcome.best and found else None)
     except KeyboardInterrupt:
         out.print(f"\ninterrupted; nothing is lost. Go on with: [bold]sweep resume {spec.name}{_options(home)}[/bold]", soft_wrap=True)
         raise SystemExit(130) from None
