@@ -79,6 +79,7 @@ class Journal:
         spent_s: wall time of the search in earlier attempts and this one, as far as written.
         tags: what the sweep's own run in the store says, as far as written.
         baseline: its metrics, likewise.
+        over: "finished", "interrupted" or "failed", as the last attempt ended; empty where it did not come to that.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -88,13 +89,7 @@ class Journal:
             SweepStateError: another process is running this sweep.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(folder / LOCK, "a+")  # noqa: SIM115 - held until close
-        if not _lock(self._lock):
-            self._lock.close()
-            raise SweepStateError(
-                f"one process at a time may run a sweep, but another one is running {folder.name!r}; "
-                "wait for it, or give this one another name"
-            )
+        self._lock = take_lock(folder)
         self.driver = uuid.uuid4().hex
         self._lock.truncate(0)
         self._lock.write(self.driver)
@@ -105,6 +100,7 @@ class Journal:
         self.spent_s = 0.0
         self.tags: dict[str, str] = {}
         self.baseline: dict[str, float] = {}
+        self.over = ""
         for event in read_events(self._path):
             self._take(event)
         _cut_torn_line(self._path)
@@ -120,6 +116,11 @@ class Journal:
         """What the sweep's own run in the store says; written where it is new."""
         if (tags, baseline) != (self.tags, self.baseline):
             self._write({"event": "sweep", "tags": tags, "baseline": baseline})
+
+    def end_sweep(self, state: str) -> None:
+        """The sweep, or this attempt at it, is over: "finished", "interrupted" or "failed"."""
+        if state != self.over:
+            self._write({"event": "over", "state": state}, durable=True)
 
     def start(self, trial: str, number: int, model: str, knobs: dict[str, Any], seed: int) -> None:
         """A trial starts, or starts again after an interruption."""
@@ -154,7 +155,9 @@ class Journal:
         if event["event"] == "clock":
             self.spent_s = event["spent_s"]
         elif event["event"] == "sweep":
-            self.tags, self.baseline = event["tags"], event["baseline"]
+            self.tags, self.baseline, self.over = event["tags"], event["baseline"], ""
+        elif event["event"] == "over":
+            self.over = event["state"]
         else:
             _apply(self.trials, event)
 
@@ -204,16 +207,24 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _lock(file: IO[str]) -> bool:
-    """Locks a file; a few tries, since `driver_of` holds the lock for a moment."""
+def take_lock(folder: Path) -> IO[str]:
+    """Locks a sweep's folder until the file that is returned is closed; a few tries, since `driver_of` holds the lock for a moment.
+
+    Raises:
+        SweepStateError: another process is running this sweep.
+    """
+    file = open(folder / LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - held until it is closed
     for _ in range(LOCK_TRIES):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             time.sleep(LOCK_RETRY_S)
         else:
-            return True
-    return False
+            return file
+    file.close()
+    raise SweepStateError(
+        f"one process at a time may run a sweep, but another one is running {folder.name!r}; wait for it, or give this one another name"
+    )
 
 
 def _cut_torn_line(path: Path) -> None:

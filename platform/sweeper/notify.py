@@ -75,26 +75,27 @@ class Notifier:
         self._progress.started(trial)
 
     def advanced(self, trial: str, step: int, value: float) -> None:
-        """A trial has a new value; one better than any before is told, but for the first."""
+        """A trial has a new value."""
         self._progress.advanced(trial, step, value)
-        if not trial.startswith("search"):
-            return
-        first = self._best is None
-        if self._best is None or (value < self._best if self._mode == "min" else value > self._best):
-            self._best = value
-            if not first:
-                self._tell("best", f"{self._name}: new best {self._metric} {value:.4g} by {trial} at step {step}", trial, value)
 
     def ended(self, trial: str, state: str, reason: str, value: float | None) -> None:
-        """A trial is over; the first one that failed is told."""
+        """A trial is over: the first one that failed is told, and one that is better than all before, but for the first."""
         self._progress.ended(trial, state, reason, value)
         if state == "failed" and not self._failed:
             self._failed = True
             self._tell("failure", f"{self._name}: {trial} failed: {reason}", trial)
+        if value is None or state == "infeasible" or not trial.startswith("search"):
+            return
+        before, self._best = self._best, value if self._best is None or self._better(value, self._best) else self._best
+        if before is not None and self._best != before:
+            self._tell("best", f"{self._name}: new best {self._metric} {value:.4g} by {trial}", trial, value)
 
     def note(self, text: str) -> None:
         """Something worth a line."""
         self._progress.note(text)
+
+    def _better(self, value: float, other: float) -> bool:
+        return value < other if self._mode == "min" else value > other
 
     def _tell(self, event: str, message: str, trial: str = "", value: float | None = None) -> None:
         if event in self._notify.on and (self._notify.command or self._notify.webhook):

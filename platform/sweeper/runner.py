@@ -137,6 +137,7 @@ def _tracked(
         state = "interrupted"
         raise
     finally:
+        journal.end_sweep(state)
         run.close()
         best = _best(run)
         if best is not None:

@@ -131,6 +131,6 @@ def grid(searched: Mapping[str, KnobSearch], configurations: Sequence[Mapping[st
 
 
 def in_words(knob: str, unit: str) -> str:
-    """A knob's name as people write it, with its unit: "hole_px" in px is "hole (px)"."""
-    name = knob.removesuffix(f"_{unit}") if unit else knob
-    return name.replace("_", " ") + (f" ({unit})" if unit else "")
+    """A knob's name as people write it, with its unit where it does not say it: "hole (px)", "base filters", "rate (per step)"."""
+    name = knob.removesuffix("_px").replace("_", " ")
+    return name if not unit or name.endswith(unit) else f"{name} ({unit})"

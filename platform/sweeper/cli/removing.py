@@ -8,7 +8,7 @@ import yaml
 
 from sweeper.errors import SweepStateError, TrackingError
 from sweeper.home import Home
-from sweeper.journal import Journal
+from sweeper.journal import driver_of, take_lock
 from sweeper.spec import Spec
 from sweeper.status import size_bytes
 from sweeper.tracking import Store
@@ -72,12 +72,16 @@ class Removal:
         Raises:
             SweepStateError: it runs.
         """
-        self._journal = Journal(self._folder) if self._here else None
+        if self._here and driver_of(self._folder) is not None:
+            raise SweepStateError(
+                f"a sweep must not run while it is removed, but a driver here is running {self._name!r}; first: sweep stop {self._name}"
+            )
+        self._lock = take_lock(self._folder) if self._here else None
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._journal is not None:
-            self._journal.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def remove(self) -> list[str]:
         """Removes all of it, the folder last, so that a removal that fails can be begun again; returns what is worth telling.

@@ -18,6 +18,7 @@ from sweeper.space import in_words
 BARS = "▁▂▃▄▅▆▇█"
 STEPS_SHOWN = 20
 METRICS_SHOWN = 6
+FIRST = ("epoch", "loss", "wall_s")
 
 
 def trial_page(reader: Reader, name: str, trial: str, home: Path) -> dict[str, Any]:
@@ -74,7 +75,8 @@ def _print_steps(out: Console, steps: list[dict[str, Any]], objective: str) -> N
         out.print("no step is done")
         return
     out.print(f"{objective}: {learning_curve(values)}  {values[0]:.4g} to {values[-1]:.4g} in {len(values)} step(s)")
-    names = [objective, *(name for name in dict.fromkeys(key for step in steps for key in step) if name not in (objective, "step"))]
+    known = dict.fromkeys(key for step in steps for key in step if key != "step")
+    names = [name for name in dict.fromkeys((objective, *FIRST, *known)) if name in known]
     shown = names[:METRICS_SHOWN]
     table = Table("step", *shown, title="metrics by step", title_justify="left")
     every = -(-len(steps) // STEPS_SHOWN)

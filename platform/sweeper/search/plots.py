@@ -88,6 +88,7 @@ def draw_plots(spec: Spec, folder: Path, modes: Mapping[str, str], labels: Mappi
     Returns:
         What was drawn, and what was not and why. Nothing is raised for a plot that fails.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     place = folder / "plots"
     place.mkdir(exist_ok=True)
     for old in place.glob("*.html"):
