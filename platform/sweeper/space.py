@@ -132,5 +132,5 @@ def grid(searched: Mapping[str, KnobSearch], configurations: Sequence[Mapping[st
 
 def in_words(knob: str, unit: str) -> str:
     """A knob's name as people write it, with its unit where it does not say it: "hole (px)", "base filters", "rate (per step)"."""
-    name = knob.removesuffix("_px").replace("_", " ")
+    name = (knob.removesuffix("_px") if unit == "px" else knob).replace("_", " ")
     return name if not unit or name.endswith(unit) else f"{name} ({unit})"
