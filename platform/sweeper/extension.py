@@ -64,5 +64,5 @@ def extend(spec: Spec, home: Home, changes: Mapping[str, float]) -> Spec:
 def write_spec(folder: Path, spec: Spec) -> None:
     """Writes a sweep's resolved spec, whole or not at all."""
     draft = folder / "spec.yaml.draft"
-    draft.write_text(spec.to_yaml())
+    spec.write(draft)
     os.replace(draft, folder / "spec.yaml")

@@ -8,15 +8,19 @@ import fcntl
 import json
 import os
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import IO, Any, Literal, Self
 
 from sweeper.budget import Spending
 from sweeper.errors import StorageError, SweepStateError
 from sweeper.storage import RESERVE_BYTES, no_room, require_room, require_same
 
+LOCK = "driver.lock"
+LOCK_TRIES = 5
+LOCK_RETRY_S = 0.05
 State = Literal["running", "complete", "infeasible", "stopped", "collapsed", "diverged", "failed"]
 SPENT = "spent"
 ENDED: tuple[str, ...] = ("complete", "infeasible", "stopped", "collapsed", "diverged", "failed")
@@ -124,6 +128,7 @@ class Journal:
 
     Attributes:
         folder: the sweep's folder.
+        driver: names this process's turn at the sweep; it stands in the lock file.
         trials: every trial by name, in the order of their starts.
         extensions: how often the sweep's budget has grown.
         spent: by earlier attempts and this one, as far as written.
@@ -142,15 +147,11 @@ class Journal:
         """
         folder.mkdir(parents=True, exist_ok=True)
         require_room(folder, 0)
-        self._lock = open(folder / "driver.lock", "a+")  # noqa: SIM115 - held until close
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise SweepStateError(
-                f"one process at a time may run a sweep, but another one is running {folder.name!r}; "
-                "wait for it, or give this one another name"
-            ) from error
+        self._lock = take_lock(folder)
+        self.driver = uuid.uuid4().hex
+        self._lock.truncate(0)
+        self._lock.write(self.driver)
+        self._lock.flush()
         self.folder = folder
         self._path = folder / "journal.jsonl"
         self.trials: dict[str, TrialRecord] = {}
@@ -250,12 +251,25 @@ class Journal:
         if event["event"] == "clock":
             self.spent = Spending(event["wall_s"], event["accelerator_h"], event["cost"])
         elif event["event"] == "sweep":
-            self.tags, self.baseline, self.begun_s = event["tags"], event["baseline"], self.begun_s or event["time"]
+            self.tags, self.baseline, self.over = event["tags"], event["baseline"], ""
+            self.begun_s = self.begun_s or event["time"]
         elif event["event"] == "over":
             self.over = event["state"]
         else:
             self.extensions += event["event"] == "extend"
             _apply(self.trials, event)
+
+
+def driver_of(folder: Path) -> str | None:
+    """The name of the driver that is running the sweep of a folder here; None where none is."""
+    try:
+        with open(folder / LOCK, encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return (folder / LOCK).read_text(encoding="utf-8")
 
 
 def read_trials(folder: Path) -> dict[str, TrialRecord]:
@@ -317,6 +331,26 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         if line.endswith("\n") and line.strip():
             yield json.loads(line)
+
+
+def take_lock(folder: Path) -> IO[str]:
+    """Locks a sweep's folder until the file that is returned is closed; a few tries, since `driver_of` holds the lock for a moment.
+
+    Raises:
+        SweepStateError: another process is running this sweep.
+    """
+    file = open(folder / LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - held until it is closed
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_RETRY_S)
+        else:
+            return file
+    file.close()
+    raise SweepStateError(
+        f"one process at a time may run a sweep, but another one is running {folder.name!r}; wait for it, or give this one another name"
+    )
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -1,20 +1,20 @@
 """One sweep from start to end: prepare, search, train the best again under several seeds, measure it once on the test split."""
 
 import json
-import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper import cluster, provenance
+from sweeper import cluster, provenance, stop
 from sweeper.budget import Meter
 from sweeper.choice import described
-from sweeper.driver import Driver, session_request
+from sweeper.driver import Driver
 from sweeper.extension import write_spec
 from sweeper.home import Home
 from sweeper.journal import Journal, TrialRecord
-from sweeper.recorder import Progress, SweepRun
+from sweeper.keepsakes import keep_pictures, keep_plots
+from sweeper.recorder import Progress
 from sweeper.rooms import DataFacts, Rooms
 from sweeper.search import check_storage
 from sweeper.spec import Spec
@@ -81,13 +81,15 @@ def run(
         with Journal(folder) as journal, guarded(folder):
             require_room(folder, RESERVE_BYTES)
             write_spec(folder, spec)
-            journal.sweep(_tags(spec, facts, spec_name, modes), _baseline(facts))
+            journal.sweep(_tags(spec, facts, spec_name, modes) | {stop.DRIVER_TAG: journal.driver}, _baseline(facts))
             with tracked(spec, rooms, store, journal, progress) as sweep_run:
                 meter = Meter(spec.budget, spec.resources.gpus, cluster.node_types, journal.spent)
                 driver = Driver(spec, rooms, home, facts, sweep_run, meter, at_once, modes, fresh)
                 driver.search()
                 driver.finals()
                 pictures = keep_pictures(spec, rooms, driver)
+                if spec.pictures:
+                    keep_plots(spec, rooms, driver)
             if sweep_run.keeper is not None:
                 sweep_run.keeper.finish(journal.trials)
             unsent = told_unsent(sweep_run, home)
@@ -113,6 +115,7 @@ def _tags(spec: Spec, facts: DataFacts, spec_name: str, modes: Mapping[str, str]
         "sweep.also": json.dumps({name: modes[name] for name in spec.objective.also}),
         "sweep.choose": "" if choose is None else described(choose),
         "sweep.epochs": f"{spec.budget.epochs:g}",
+        "sweep.budget": spec.budget.model_dump_json(),
         "hardware.driver": provenance.machine(),
         "hardware.cluster": cluster.node_hardware(),
     }
@@ -122,40 +125,3 @@ def _tags(spec: Spec, facts: DataFacts, spec_name: str, modes: Mapping[str, str]
 def _baseline(facts: DataFacts) -> dict[str, float]:
     """The plain fill's metrics, as the sweep's own run has them."""
     return {f"ring_mean_{split}_{name}": value for split, metrics in facts.baseline.items() for name, value in metrics.items()}
-
-
-def keep_pictures(spec: Spec, rooms: Rooms, driver: Driver) -> list[Path]:
-    """Picture grids of the best trials, and the best one's checkpoint, on disk and in MLflow."""
-    run, folder = driver.run, driver.run.journal.folder
-    pictures = []
-    for place, record in enumerate(driver.leaders()[: max(spec.pictures, 1)]):
-        checkpoints = driver.checkpoints(record)
-        file = folder / "pictures" / f"{record.trial}.png"
-        if place < spec.pictures:
-            checkpoints = _draw(spec, rooms, run, record, checkpoints, file)
-        if not checkpoints:
-            run.progress.note(f"{record.trial} has no whole checkpoint left: no picture")
-            continue
-        if place == 0:
-            run.writer.artifact(run.parent, checkpoints[0] / "checkpoint.pt", "best")
-        if place < spec.pictures:
-            run.writer.artifact(record.trial, file, "pictures")
-            pictures.append(file)
-            if place == 0:
-                shutil.copy(file, folder / "pictures" / "best.png")
-                run.writer.artifact(run.parent, folder / "pictures" / "best.png", "pictures")
-    return pictures
-
-
-def _draw(spec: Spec, rooms: Rooms, run: SweepRun, record: TrialRecord, checkpoints: list[Path], file: Path) -> list[Path]:
-    """Draws a trial's picture grid from its newest checkpoint that is whole; returns that one and those before it."""
-    file.parent.mkdir(exist_ok=True)
-    request = replace(session_request(spec, record.model, record.knobs, record.seed), device="cpu", threads=None)
-    for number, checkpoint in enumerate(checkpoints):
-        try:
-            rooms.picture(request, checkpoint, file)
-        except rooms.user_errors as error:
-            run.progress.note(str(error))
-        else:
-            return checkpoints[number:]
-    return []

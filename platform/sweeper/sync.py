@@ -7,15 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from sweeper import stop
 from sweeper.errors import StorageError
 from sweeper.home import Home
 from sweeper.journal import ENDED, Journal
 from sweeper.layers import LayerTables
+from sweeper.live import LiveTag
+from sweeper.pulse import Pulse
 from sweeper.recorder import Progress, SweepRun
 from sweeper.retention import FILE, Keeper, checkpoints_of, is_whole
 from sweeper.rooms import Rooms
 from sweeper.search import checkpoints_needed
 from sweeper.spec import Spec
+from sweeper.stop import Wishes
 from sweeper.storage import guarded
 from sweeper.tracking import Store
 from sweeper.warm_start import mode_of
@@ -43,7 +47,7 @@ def opened(spec: Spec, rooms: Rooms, store: Store, journal: Journal, progress: P
     """
     parent = store.begin(spec.name, "sweep", None, None, journal.tags, {}, journal.begun_s or None)
     writer = Writer(store)
-    writer.artifact(parent, journal.folder / "spec.yaml")
+    writer.file(parent, "spec.yaml", spec.to_public_yaml())
     if journal.baseline:
         writer.metrics(parent, 0, journal.baseline, journal.begun_s)
     metric, mode = spec.objective.metric, mode_of(rooms, spec, spec.objective.metric)
@@ -55,10 +59,14 @@ def opened(spec: Spec, rooms: Rooms, store: Store, journal: Journal, progress: P
 @contextmanager
 def tracked(spec: Spec, rooms: Rooms, store: Store, journal: Journal, progress: Progress) -> Iterator[SweepRun]:
     """The sweep's MLflow run for the length of a `with`; whatever ends it, no run is left RUNNING while the store answers."""
-    run = opened(spec, rooms, store, journal, progress)
+    live = LiveTag(progress, spec.objective.metric, mode_of(rooms, spec, spec.objective.metric), journal)
+    run = opened(spec, rooms, store, journal, live)
     state = "failed"
     try:
-        with guarded(journal.folder), run.interrupt:
+        wishes = Wishes(run.interrupt, journal.folder, journal.driver)
+        file_pulse = Pulse(wishes.look_here, stop.FILE_EVERY_S, "stop-file")
+        tag_pulse = Pulse(lambda: live.beat(store, run.parent, wishes), stop.TAG_EVERY_S, "live-tag")
+        with guarded(journal.folder), run.interrupt, file_pulse, tag_pulse:
             run.catch_up()
             yield run
             run.interrupt.check()

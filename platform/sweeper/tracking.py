@@ -11,9 +11,8 @@ import logging
 import os
 import sqlite3
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -27,15 +26,17 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.errors import TrackingError
+from sweeper.rows import EXPERIMENT, SUMMARY, trial_row, trial_table
+from sweeper.rows import SweepRow as SweepRow
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
-EXPERIMENT = "inpaint-sweeps"
 METRICS_A_CALL = 1000
 PARAMS_A_CALL = 100
 PAGE = 1000
@@ -60,17 +61,6 @@ class Point(NamedTuple):
     value: float
     step: int
     time_s: float
-
-
-@dataclass(frozen=True)
-class SweepRow:
-    """One sweep as the store has it: its run's id, tags, metrics, and when it began (seconds since 1970)."""
-
-    run_id: str
-    name: str
-    tags: Mapping[str, str]
-    metrics: Mapping[str, float]
-    started_s: float
 
 
 class Store:
@@ -128,11 +118,22 @@ class Store:
         """A sweep's children, one row each.
 
         Returns:
-            Columns "run_id", "trial", "role", "state", "reason", "seed", "artifacts", "started_s", "ended_s", then "param.KNOB" (text)
-            and "metric.NAME" (the last value).
+            The columns of `rows.trial_row`.
         """
         runs = self._search(f"tags.`sweep.name` = '{name}' and tags.`sweep.role` != 'sweep'")
-        return pd.DataFrame([_trial_row(run) for run in runs]) if runs else pd.DataFrame(columns=["run_id", "trial", "role", "state"])
+        return trial_table([_trial_row(run) for run in runs])
+
+    def steps(self, run_ids: Sequence[str]) -> pd.DataFrame:
+        """Metrics by step: columns "run_id", "step", "metric", "value". One call a run and metric, as MLflow's interface has it."""
+        rows = []
+        with self._asked_to("be readable"):
+            for run_id in run_ids:
+                for metric in self.client.get_run(run_id).data.metrics:
+                    if not metric.startswith(SUMMARY):
+                        points = self.client.get_metric_history(run_id, metric)
+                        rows += [(run_id, point.step, metric, float(point.value)) for point in points]
+        found = pd.DataFrame(rows, columns=["run_id", "step", "metric", "value"])
+        return found.sort_values(["run_id", "step", "metric"], ignore_index=True)
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """(step, value) of a run's metric, by step."""
@@ -194,6 +195,46 @@ class Store:
         """Keeps a small text file with a run."""
         with self._asked_to(f"keep {name}"):
             self.client.log_text(run_id, text, name)
+
+    def tags(self, run_id: str) -> dict[str, str]:
+        """A run's tags."""
+        with self._asked_to("be readable"):
+            return dict(self.client.get_run(run_id).data.tags)
+
+    def tag(self, run_id: str, key: str, value: str) -> None:
+        """Sets a run's tag, at once."""
+        with self._asked_to(f"take the tag {key}"):
+            self.client.set_tag(run_id, key, value)
+
+    def delete(self, name: str, note: Callable[[str], None]) -> int:
+        """Deletes a sweep's runs and their artifacts; what `mlflow gc` would free stays in the database, marked as deleted.
+
+        Args:
+            name: the sweep's.
+            note: hears of artifacts that cannot be removed.
+
+        Returns:
+            How many runs there were.
+        """
+        runs = self._search(f"tags.`sweep.name` = '{name}'")
+        for run in runs:
+            place = str(run.info.artifact_uri)
+            if not place.rstrip("/").endswith(f"/{run.info.run_id}/artifacts"):  # only what MLflow has made for this run
+                note(f"the artifacts of {run.info.run_id} lie at {place}, no place that MLflow gives a run: they stay")
+                continue
+            try:
+                get_artifact_repository(place).delete_artifacts()
+            except (*_STORE_ERRORS, NotImplementedError) as error:
+                note(f"the artifacts at {place} stay: {str(error).strip().splitlines()[0]}")
+        with self._asked_to(f"delete the runs of {name}"):
+            for run in runs:
+                self.client.delete_run(run.info.run_id)
+        return len(runs)
+
+    def log_folder(self, run_id: str, path: Path, folder: str) -> None:
+        """Keeps a folder's files with a run."""
+        with self._asked_to(f"keep {path.name}"):
+            self.client.log_artifacts(run_id, str(path), folder)
 
     def log_file(self, run_id: str, path: Path, folder: str | None = None) -> None:
         """Keeps a file with a run."""
@@ -260,18 +301,5 @@ def _sweep_row(run: Run) -> SweepRow:
 
 
 def _trial_row(run: Run) -> dict[str, Any]:
-    tags = run.data.tags
-    row: dict[str, Any] = {
-        "run_id": run.info.run_id,
-        "trial": tags["sweep.trial"].split("/", 1)[1],
-        "role": tags["sweep.role"],
-        "state": tags.get("sweep.state", ""),
-        "status": run.info.status,
-        "reason": tags.get("sweep.reason", ""),
-        "seed": int(tags.get("sweep.seed", -1)),
-        "artifacts": run.info.artifact_uri,
-        "started_s": run.info.start_time / 1000,
-        "ended_s": run.info.end_time / 1000 if run.info.end_time else float("nan"),
-    }
-    row |= {f"param.{key}": value for key, value in run.data.params.items()}
-    return row | {f"metric.{key}": value for key, value in run.data.metrics.items()}
+    info, data = run.info, run.data
+    return trial_row(info.run_id, info.status, info.artifact_uri, (info.start_time, info.end_time), data.tags, data.params, data.metrics)

@@ -4,7 +4,6 @@ import importlib
 import os
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +15,10 @@ from PIL import Image
 from sweeper.cli import app
 from sweeper.home import Home
 from sweeper.tracking import Store
+from tests.sweeper.conftest import Said
 
 ROOT = Path(__file__).resolve().parents[2]
 Fields = Callable[..., dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """Runs `sweep ...` as the console script would."""
-
-    def said(*arguments: str) -> Said:
-        monkeypatch.setattr("sys.argv", ["sweep", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            app.main()
-        captured = capsys.readouterr()
-        code = caught.value.code
-        return Said(code if isinstance(code, int) else 0, captured.out, captured.err)
-
-    return said
 
 
 @pytest.fixture
@@ -88,7 +63,7 @@ def settings(*overrides: str) -> list[str]:
         ("knobs.dropout=0.9", ["knobs.dropout: must be 0 to 0.8, but got 0.9"]),
         ("data.name=imagenet", ["data.name: must be one of photos, cifar10", "but got 'imagenet'"]),
         ("search.algorithm=cma", ["'grid', 'random'", "'tpe'", "but got 'cma'"]),
-        ("scheduler.kind=pbt", ["'none' or 'asha'", "but got 'pbt'"]),
+        ("scheduler.kind=pbf", ["'none', 'asha'", "but got 'pbf'"]),
         ("objective.metric=accuracy", ["objective.metric: must be one of l2_hole", "but got 'accuracy'"]),
         ("mask.hole_px=40", ["mask.hole_px: must be smaller than data.image_px = 32, but got 40"]),
         ("mask.hole_px=7", ["must be even, but got 7", "use an even hole"]),

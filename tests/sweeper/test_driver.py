@@ -30,13 +30,13 @@ def searches(done: Done) -> list[TrialRecord]:
 
 
 @pytest.fixture(scope="module")
-def first(sweep: Sweep, tiny_spec: TinySpec) -> Done:
+def first(run_spec: Sweep, tiny_spec: TinySpec) -> Done:
     """A sweep of one trial and its final run."""
-    return sweep(tiny_spec("known-first", **ONE, seeds=1, pictures=1))
+    return run_spec(tiny_spec("known-first", **ONE, seeds=1, pictures=1))
 
 
-def test_what_has_been_trained_is_not_trained_again(first: Done, sweep: Sweep, tiny_spec: TinySpec) -> None:
-    second = sweep(tiny_spec("known-second", **ONE, seeds=1, pictures=1), fresh=False)
+def test_what_has_been_trained_is_not_trained_again(first: Done, run_spec: Sweep, tiny_spec: TinySpec) -> None:
+    second = run_spec(tiny_spec("known-second", **ONE, seeds=1, pictures=1), fresh=False)
     for mine, before in zip(second.outcome.records, first.outcome.records, strict=True):
         assert mine.source == Source("known-first", before.trial)
         assert (mine.identity, mine.knobs, mine.results, mine.state) == (before.identity, before.knobs, before.results, before.state)
@@ -60,27 +60,27 @@ def test_what_has_been_trained_is_not_trained_again(first: Done, sweep: Sweep, t
     ],
     ids=str,
 )
-def test_what_differs_has_another_identity(changes: dict[str, Any], first: Done, sweep: Sweep, tiny_spec: TinySpec, home: Home) -> None:
+def test_what_differs_has_another_identity(changes: dict[str, Any], first: Done, run_spec: Sweep, tiny_spec: TinySpec, home: Home) -> None:
     """No training is needed to see it: the identities of both stand in the journals."""
     fields = {key: ONE.get(key, {}) | value for key, value in changes.items()}
     name = "-".join(["other", *changes])
-    other = sweep(tiny_spec(name, **(ONE | fields), seeds=0), fresh=False)
+    other = run_spec(tiny_spec(name, **(ONE | fields), seeds=0), fresh=False)
     assert searches(other)[0].source is None
     assert searches(other)[0].identity != searches(first)[0].identity
 
 
-def test_asked_to_train_afresh_it_does(first: Done, sweep: Sweep, tiny_spec: TinySpec) -> None:
-    again = sweep(tiny_spec("known-fresh", **ONE, seeds=0), fresh=True)
+def test_asked_to_train_afresh_it_does(first: Done, run_spec: Sweep, tiny_spec: TinySpec) -> None:
+    again = run_spec(tiny_spec("known-fresh", **ONE, seeds=0), fresh=True)
     assert searches(again)[0].source is None
     assert searches(again)[0].results[1]["l2_hole"] == searches(first)[0].results[1]["l2_hole"]
 
 
-def test_a_model_that_breaks_a_limit_never_wins(sweep: Sweep, tiny_spec: TinySpec, rooms: Rooms) -> None:
+def test_a_model_that_breaks_a_limit_never_wins(run_spec: Sweep, tiny_spec: TinySpec, rooms: Rooms) -> None:
     plain = tiny_spec("sizes")
     at_512 = rooms.layers("cnn_autoencoder", {"base_filters": 16, "bottleneck": 512}, plain.data.model_dump(), plain.mask.model_dump())
     size = sum(row["parameters"] for row in at_512)
     limits = [{"metric": "parameters", "at_most": size - 1}, {"metric": "l2_hole", "at_least": 0}]
-    done = sweep(
+    done = run_spec(
         tiny_spec(
             "limited",
             knobs={"bottleneck": [256, 512, 1024]},
@@ -103,8 +103,8 @@ def test_a_model_that_breaks_a_limit_never_wins(sweep: Sweep, tiny_spec: TinySpe
     assert feasible == {width: width == small for width in by_width}
 
 
-def test_finalists_get_seeds_until_they_part(sweep: Sweep, tiny_spec: TinySpec) -> None:
-    done = sweep(
+def test_finalists_get_seeds_until_they_part(run_spec: Sweep, tiny_spec: TinySpec) -> None:
+    done = run_spec(
         tiny_spec(
             "parted",
             knobs={"learning_rate": [1e-3, NO_USE], "dropout": 0},
@@ -123,9 +123,9 @@ def test_finalists_get_seeds_until_they_part(sweep: Sweep, tiny_spec: TinySpec) 
     assert "the best configuration is separated from the others: the 95 % intervals over seeds do not overlap" in notes(done)
 
 
-def test_finalists_that_do_not_part_get_seeds_until_the_budget_ends(sweep: Sweep, tiny_spec: TinySpec) -> None:
+def test_finalists_that_do_not_part_get_seeds_until_the_budget_ends(run_spec: Sweep, tiny_spec: TinySpec) -> None:
     """Two rates that leave the weights alone: each seed's values are those of its random weights."""
-    done = sweep(
+    done = run_spec(
         tiny_spec(
             "together",
             knobs={"learning_rate": [1e-5, 1.0001e-5]},
@@ -141,8 +141,8 @@ def test_finalists_that_do_not_part_get_seeds_until_the_budget_ends(sweep: Sweep
     assert done.parent.info.status == "FINISHED"
 
 
-def test_the_search_leaves_the_finals_their_share(sweep: Sweep, tiny_spec: TinySpec) -> None:
-    done = sweep(
+def test_the_search_leaves_the_finals_their_share(run_spec: Sweep, tiny_spec: TinySpec) -> None:
+    done = run_spec(
         tiny_spec(
             "shared-out", knobs={"learning_rate": {"low": 1e-4, "high": 1e-2}}, budget={"trials": 500, "epochs": 2, "wall_s": 10}, seeds=1
         )
@@ -151,7 +151,7 @@ def test_the_search_leaves_the_finals_their_share(sweep: Sweep, tiny_spec: TinyS
     assert len(searches(done)) < 500
 
 
-def test_an_extension_goes_on_where_the_sweep_ended(sweep: Sweep, tiny_spec: TinySpec, home: Home) -> None:
+def test_an_extension_goes_on_where_the_sweep_ended(run_spec: Sweep, tiny_spec: TinySpec, home: Home) -> None:
     spec = tiny_spec(
         "grown",
         knobs={"learning_rate": {"low": 1e-4, "high": 1e-2}},
@@ -159,15 +159,15 @@ def test_an_extension_goes_on_where_the_sweep_ended(sweep: Sweep, tiny_spec: Tin
         budget={"trials": 2, "epochs": 1},
         seeds=1,
     )
-    before = sweep(spec)
-    after = sweep(extend(spec, home, {"epochs": 2, "trials": 3}))
+    before = run_spec(spec)
+    after = run_spec(extend(spec, home, {"epochs": 2, "trials": 3}))
     trials = {record.trial: record for record in searches(after)}
     assert list(trials) == ["search-0000", "search-0001", "search-0002"]
     for record in searches(before):
         assert trials[record.trial].knobs == record.knobs
         assert trials[record.trial].results[1] == record.results[1]  # not trained again
     assert all((record.state, list(record.results)) == ("complete", [1, 2]) for record in trials.values())
-    straight = sweep(tiny_spec("straight", knobs=trials["search-0000"].knobs, budget={"trials": 1, "epochs": 2}, seeds=0))
+    straight = run_spec(tiny_spec("straight", knobs=trials["search-0000"].knobs, budget={"trials": 1, "epochs": 2}, seeds=0))
     assert trials["search-0000"].results[2]["l2_hole"] == searches(straight)[0].results[2]["l2_hole"]
     study = optuna.load_study(study_name="grown", storage=f"sqlite:///{after.folder / 'study.db'}")
     assert [(trial.state.name, sorted(trial.intermediate_values)) for trial in study.trials] == [("COMPLETE", [1, 2])] * 3
@@ -191,19 +191,21 @@ def test_what_is_no_extension_is_refused(changes: dict[str, float], said: str, f
     assert not any(event["event"] == "extend" for event in first.journal)
 
 
-def test_the_best_of_an_earlier_sweep_comes_early(first: Done, sweep: Sweep, tiny_spec: TinySpec) -> None:
+def test_the_best_of_an_earlier_sweep_comes_early(first: Done, run_spec: Sweep, tiny_spec: TinySpec) -> None:
     knobs = {"learning_rate": {"low": 1e-4, "high": 1e-2}, "bottleneck": [256, 512]}
     warm = {"sweeps": ["known-first"], "configurations": [{"learning_rate": 2e-3, "bottleneck": 256}]}
-    done = sweep(tiny_spec("warm", knobs=knobs, warm_start=warm, search={"algorithm": "tpe"}, budget={"trials": 3, "epochs": 1}, seeds=0))
+    done = run_spec(
+        tiny_spec("warm", knobs=knobs, warm_start=warm, search={"algorithm": "tpe"}, budget={"trials": 3, "epochs": 1}, seeds=0)
+    )
     tried = [(record.knobs["learning_rate"], record.knobs["bottleneck"]) for record in searches(done)]
     assert tried == [(1e-3, 512), (2e-3, 256), (1e-3, 256)]  # the paper's, the hand-written one, the earlier best
 
 
-def test_several_models_stand_on_one_leaderboard(sweep: Sweep, tiny: Callable[..., dict[str, Any]], rooms: Rooms) -> None:
+def test_several_models_stand_on_one_leaderboard(run_spec: Sweep, tiny: Callable[..., dict[str, Any]], rooms: Rooms) -> None:
     small = {"base_filters": 16, "batch_images": 32}
     knobs = {"cnn_autoencoder": small | {"bottleneck": 256, "dropout": [0.0, 0.2]}, "dcgan": small}
     fields = tiny("models", search={"algorithm": "random"}, budget={"trials": 4, "epochs": 1}, seeds=1)
-    done = sweep(validate(fields | {"model": ["cnn_autoencoder", "dcgan"], "knobs": knobs}, rooms))
+    done = run_spec(validate(fields | {"model": ["cnn_autoencoder", "dcgan"], "knobs": knobs}, rooms))
     found = searches(done)
     assert {record.model for record in found} == {"cnn_autoencoder", "dcgan"}
     for record in found:

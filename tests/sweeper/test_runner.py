@@ -37,9 +37,9 @@ RATES = {"low": 1e-5, "high": 1e-2}
 
 
 @pytest.fixture(scope="module")
-def searched(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> Done:
+def searched(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> Done:
     """A search with TPE and ASHA over one knob, the best trained again under two seeds."""
-    return sweep(
+    return run_spec(
         tiny_spec(
             "searched",
             model="user_models:Fateful",
@@ -257,9 +257,9 @@ def test_the_best_is_trained_again_under_fresh_seeds_and_tested_once(searched: D
     assert again.evaluate("test")["l2_hole"] == pytest.approx(tested_value, rel=1e-3)
 
 
-def test_a_grid_of_which_every_point_is_wanted_on_the_test_split(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
+def test_a_grid_of_which_every_point_is_wanted_on_the_test_split(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
     rates = [1e-4, 1e-2]
-    done = sweep(
+    done = run_spec(
         tiny_spec(
             "compared",
             knobs={"learning_rate": rates},
@@ -282,8 +282,8 @@ def test_a_grid_of_which_every_point_is_wanted_on_the_test_split(sweep: Callable
     assert [event[1:] for event in done.events if event[0] == "stage"] == [("search", 2, 0), ("final", 4, 0)]
 
 
-def test_every_point_measured_as_the_search_has_trained_it(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
-    done = sweep(
+def test_every_point_measured_as_the_search_has_trained_it(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
+    done = run_spec(
         tiny_spec(
             "once",
             knobs={"learning_rate": [1e-4, 1e-2]},
@@ -310,9 +310,9 @@ def test_workers_are_used_again(searched: Done) -> None:
     assert len(workers) <= 4  # two for the search, two for the final runs
 
 
-def test_a_finished_sweep_that_is_run_again_does_nothing_again(searched: Done, sweep: Callable[[Spec], Done]) -> None:
+def test_a_finished_sweep_that_is_run_again_does_nothing_again(searched: Done, run_spec: Callable[[Spec], Done]) -> None:
     journal, children = searched.journal, searched.children
-    again = sweep(searched.spec)
+    again = run_spec(searched.spec)
     assert again.journal == journal
     assert again.outcome.run_id == searched.outcome.run_id
     assert again.outcome.records == searched.outcome.records
@@ -323,13 +323,13 @@ def test_a_finished_sweep_that_is_run_again_does_nothing_again(searched: Done, s
     assert again.parent.info.status == "FINISHED"
 
 
-def test_a_truncated_checkpoint_of_the_best_gives_way_to_the_one_before(searched: Done, sweep: Callable[[Spec], Done]) -> None:
+def test_a_truncated_checkpoint_of_the_best_gives_way_to_the_one_before(searched: Done, run_spec: Callable[[Spec], Done]) -> None:
     assert searched.outcome.best is not None
     newest, before = cluster.checkpoints_of(searched.folder / "checkpoints", searched.outcome.best.trial)
     whole = (newest / "checkpoint.pt").read_bytes()
     (newest / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
     try:
-        again = sweep(searched.spec)
+        again = run_spec(searched.spec)
     finally:
         (newest / "checkpoint.pt").write_bytes(whole)
     assert again.parent.info.status == "FINISHED"
@@ -339,12 +339,12 @@ def test_a_truncated_checkpoint_of_the_best_gives_way_to_the_one_before(searched
     assert kept.read_bytes() == (before / "checkpoint.pt").read_bytes()
 
 
-def test_a_second_driver_is_refused_and_changes_nothing(searched: Done, sweep: Callable[[Spec], Done]) -> None:
+def test_a_second_driver_is_refused_and_changes_nothing(searched: Done, run_spec: Callable[[Spec], Done]) -> None:
     with (
         Journal(searched.folder),
         pytest.raises(SweepStateError, match="one process at a time may run a sweep, but another one is running 'searched'"),
     ):
-        sweep(searched.spec)
+        run_spec(searched.spec)
     assert searched.parent.info.status == "FINISHED"
 
 
@@ -375,11 +375,11 @@ FATES = ["well", "nan", "blind", "refuse", "crash", "collapse"]
 
 
 @pytest.fixture(scope="module")
-def fated(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> Done:
+def fated(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> Done:
     """One trial of each fate; a worker that crashes is started again once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "WORKER_RESTARTS", 1)
-        return sweep(
+        return run_spec(
             tiny_spec("fated", model="user_models:Fateful", knobs={"fate": FATES}, search={"algorithm": "grid"}, budget={"trials": 9})
         )
 
@@ -440,7 +440,7 @@ def test_the_study_learns_of_what_went_wrong(fated: Done) -> None:
     assert states == failed | {"well": "COMPLETE", "collapse": "PRUNED"}
 
 
-def test_a_model_that_gives_no_layer_table_is_swept_without_one(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
+def test_a_model_that_gives_no_layer_table_is_swept_without_one(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
     spec = tiny_spec(
         "paired",
         model="user_models:Paired",
@@ -448,7 +448,7 @@ def test_a_model_that_gives_no_layer_table_is_swept_without_one(sweep: Callable[
         search={"algorithm": "grid"},
         budget={"trials": 2, "epochs": 1},
     )
-    done = sweep(spec)
+    done = run_spec(spec)
     assert [record.state for record in done.outcome.records] == ["complete", "complete"]
     client = MlflowClient(done.store.uri)
     assert {file.path for run in [done.parent, *done.children.values()] for file in client.list_artifacts(run.info.run_id)} == {
@@ -491,11 +491,11 @@ def stored(done: Done) -> dict[str, tuple[str, list[tuple[int, float, int]]]]:
 
 
 def test_a_store_that_is_lost_on_the_way_gets_everything_later(
-    sweep: Callable[[Spec], Done], tiny_spec: TinySpec, rooms: Rooms, home: Home, store_away: Callable[..., None]
+    run_spec: Callable[[Spec], Done], tiny_spec: TinySpec, rooms: Rooms, home: Home, store_away: Callable[..., None]
 ) -> None:
     spec = tiny_spec("lost", knobs={"learning_rate": RATES}, budget={"trials": 2, "epochs": 2}, seeds=1, pictures=1)
     store_away()
-    done = sweep(spec)
+    done = run_spec(spec)
     assert {record.state for record in done.outcome.records} == {"complete"}
     assert "runs are unsent, since the store is away. The journal in" in done.outcome.unsent
     assert f"type: sweep sync lost --home {home.root}" in done.outcome.unsent
@@ -531,8 +531,10 @@ def test_a_store_that_is_lost_on_the_way_gets_everything_later(
     assert len(client.get_metric_history(parent.info.run_id, "ring_mean_test_l2_hole")) == 1
 
 
-def test_a_trial_that_runs_out_of_memory_is_tried_again_alone(sweep: Callable[[Spec], Done], tiny_spec: TinySpec, tmp_path: Path) -> None:
-    done = sweep(
+def test_a_trial_that_runs_out_of_memory_is_tried_again_alone(
+    run_spec: Callable[[Spec], Done], tiny_spec: TinySpec, tmp_path: Path
+) -> None:
+    done = run_spec(
         tiny_spec(
             "starved",
             model="user_models:Fateful",
@@ -562,7 +564,7 @@ def test_a_trial_that_runs_out_of_memory_is_tried_again_alone(sweep: Callable[[S
 
 
 def test_a_trial_that_ran_out_of_memory_before_an_interruption_is_alone_in_the_resumed_sweep(
-    sweep: Callable[[Spec], Done], tiny_spec: TinySpec, home: Home, tmp_path: Path
+    run_spec: Callable[[Spec], Done], tiny_spec: TinySpec, home: Home, tmp_path: Path
 ) -> None:
     (tmp_path / "mark").touch()
     knobs = {"fate": "crowded", "mark": str(tmp_path / "mark"), "dropout": [0.1, 0.2]}
@@ -573,14 +575,14 @@ def test_a_trial_that_ran_out_of_memory_before_an_interruption_is_alone_in_the_r
         journal.starve("search-0000", "MemoryError")
     study = optuna.create_study(study_name=spec.name, storage=f"sqlite:///{home.folder(spec.name) / 'study.db'}", direction="minimize")
     study.ask()
-    done = sweep(spec)
+    done = run_spec(spec)
     ends = [event["trial"] for event in done.journal if event["event"] == "end"]
     assert ends == ["search-0001", "search-0000"]
 
 
 @pytest.mark.parametrize("fault", ["full", "gone"])
 def test_a_sweep_whose_folder_is_full_or_gone_ends_with_one_message_and_goes_on_later(
-    fault: str, sweep: Callable[[Spec], Done], tiny_spec: TinySpec, home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
+    fault: str, run_spec: Callable[[Spec], Done], tiny_spec: TinySpec, home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = tiny_spec(f"storage-{fault}", knobs={"learning_rate": RATES}, budget={"trials": 3, "epochs": 2})
     folder, away = home.folder(spec.name), home.root / f"{fault}-away"
@@ -596,7 +598,7 @@ def test_a_sweep_whose_folder_is_full_or_gone_ends_with_one_message_and_goes_on_
 
     monkeypatch.setattr(Journal, "result", take_away)
     with pytest.raises(StorageError, match="has 0.0 MiB free" if fault == "full" else "is gone; put it or its disk back"):
-        sweep(spec)
+        run_spec(spec)
     monkeypatch.undo()
     if fault == "gone":
         shutil.rmtree(folder, ignore_errors=True)
@@ -605,17 +607,17 @@ def test_a_sweep_whose_folder_is_full_or_gone_ends_with_one_message_and_goes_on_
     assert row is not None
     assert row.tags["sweep.state"] == "interrupted"
     assert "RUNNING" not in set(store.trials(spec.name)["status"])
-    done = sweep(spec)
+    done = run_spec(spec)
     assert {record.trial: (record.state, len(record.results)) for record in done.outcome.records} == {
         f"search-{number:04d}": ("complete", 2) for number in range(3)
     }
     assert {run.info.status for run in done.children.values()} == {"FINISHED"}
 
 
-def test_checkpoints_stay_below_the_quota_and_the_bests_survive(sweep: Callable[[Spec], Done], tiny_spec: TinySpec, home: Home) -> None:
+def test_checkpoints_stay_below_the_quota_and_the_bests_survive(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec, home: Home) -> None:
     trials, running = 4, 2
     spec = tiny_spec("kept", knobs={"learning_rate": RATES}, budget={"trials": trials, "epochs": 4}, checkpoints={"best": 1}, pictures=1)
-    one = checkpoint_size(sweep(tiny_spec("kept-one", budget={"epochs": 1})).folder)
+    one = checkpoint_size(run_spec(tiny_spec("kept-one", budget={"epochs": 1})).folder)
     quota = 3.5 * one
     limited = spec.model_copy(update={"checkpoints": spec.checkpoints.model_copy(update={"quota_gib": quota / 2**30})})
     sizes: list[int] = []
@@ -628,7 +630,7 @@ def test_checkpoints_stay_below_the_quota_and_the_bests_survive(sweep: Callable[
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        done = sweep(limited)
+        done = run_spec(limited)
     finally:
         over.set()
         watcher.join()
@@ -642,20 +644,20 @@ def test_checkpoints_stay_below_the_quota_and_the_bests_survive(sweep: Callable[
     assert [path.name for path in done.outcome.pictures] == [f"{best.trial}.png"]
 
 
-def test_a_sweep_ends_when_its_time_is_spent(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
+def test_a_sweep_ends_when_its_time_is_spent(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
     spec = tiny_spec("timed", knobs={"learning_rate": RATES}, budget={"trials": 50, "epochs": 100_000, "wall_s": 4})
-    done = sweep(spec)
+    done = run_spec(spec)
     assert 1 <= len(done.outcome.records) < 50
     assert {(record.state, record.reason) for record in done.outcome.records} == {("stopped", "the sweep's time was spent")}
     assert done.parent.info.status == "FINISHED"
-    again = sweep(spec)  # the time of both attempts counts
+    again = run_spec(spec)  # the time of both attempts counts
     assert again.journal == done.journal
 
 
 # --- the same again ---------------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_spec_and_seed_give_the_same_configurations_and_metrics(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
+def test_the_same_spec_and_seed_give_the_same_configurations_and_metrics(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
     """One trial at a time, so that the search hears of results in the same order."""
 
     def told(name: str) -> list[tuple[Any, ...]]:
@@ -668,7 +670,7 @@ def test_the_same_spec_and_seed_give_the_same_configurations_and_metrics(sweep: 
             budget={"trials": 3, "epochs": 2},
             resources={"cpus": 2},
         )
-        records = sweep(spec).outcome.records
+        records = run_spec(spec).outcome.records
         measured = dict.fromkeys(("wall_s", "train_image_s", "memory_gib"), 0)
         timeless = [{step: told | measured for step, told in record.results.items()} for record in records]
         return [(record.trial, record.knobs, record.seed, record.state, results) for record, results in zip(records, timeless, strict=True)]

@@ -9,9 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from sweeper.cli import look, manage
+from sweeper.cli.options import (
+    HomeOption,
+    JsonOption,
+    NameArgument,
+    NamesArgument,
+    StoreOption,
+    model_names,
+    output_file,
+    print_json,
+    spec_names,
+)
+from sweeper.cli.screen import err, out
 from sweeper.errors import SpecError, SweepError
 from sweeper.home import DEFAULT_STORE, Home
 
@@ -23,16 +35,10 @@ warnings.filterwarnings("ignore", category=FutureWarning)
 app = typer.Typer(
     no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help="Hyperparameter sweeps for image inpainting."
 )
-PLAIN_WIDTH = 160
-out = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-err = Console(stderr=True, highlight=False)
+app.add_typer(look.app)
+app.add_typer(manage.app)
 
-HomeOption = Annotated[
-    Path, typer.Option("--home", envvar="SWEEP_HOME", help="Folder that holds sweeps/ and, by default, the MLflow store.")
-]
-StoreOption = Annotated[
-    str, typer.Option("--store", envvar="MLFLOW_TRACKING_URI", help="MLflow store; the default is mlflow.db in the home folder.")
-]
+PICTURES = (".png", ".webp", ".jpg", ".jpeg")
 DataDirOption = Annotated[
     str | None, typer.Option("--data-dir", envvar="SWEEP_DATA_DIR", help="Folder of the named image sets; default ~/.cache/inpaint-sweeps.")
 ]
@@ -40,7 +46,9 @@ DataDirOption = Annotated[
 
 @app.command()
 def run(
-    spec: Annotated[str, typer.Argument(help="A shipped spec's name, or a YAML file. 'sweep specs' lists the shipped ones.")],
+    spec: Annotated[
+        str, typer.Argument(help="A shipped spec's name, or a YAML file. 'sweep specs' lists the shipped ones.", autocompletion=spec_names)
+    ],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="key=value, dotted: --set budget.trials=4; may be repeated.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and what it would cost; start nothing.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again what has been trained with equal code, data and knobs.")] = False,
@@ -77,7 +85,7 @@ def run(
 
 @app.command()
 def resume(
-    name: Annotated[str, typer.Argument(help="The sweep's name, as 'sweep list' shows it.")],
+    name: NameArgument,
     address: Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")] = None,
     home: HomeOption = Path(),
     store: StoreOption = DEFAULT_STORE,
@@ -122,30 +130,9 @@ def sync(
     send(out, validate(read_spec(str(place.spec_file(name))), rooms), rooms, place)
 
 
-@app.command("list")
-def list_sweeps(home: HomeOption = Path(), store: StoreOption = DEFAULT_STORE) -> None:
-    """List the sweeps in the store."""
-    from sweeper.cli.tables import sweep_list
-
-    sweeps = _open_store(home, store).sweeps()
-    out.print(sweep_list(sweeps) if sweeps else "no sweep yet; start with: sweep run quickstart")
-
-
-@app.command()
-def show(
-    name: Annotated[str, typer.Argument(help="The sweep's name, as 'sweep list' shows it.")],
-    home: HomeOption = Path(),
-    store: StoreOption = DEFAULT_STORE,
-) -> None:
-    """Show a sweep: leaderboard, best configuration, result on the test split, where everything lies."""
-    from sweeper.cli.summary import print_summary_or_journal
-
-    print_summary_or_journal(out, Home(home, store), name)
-
-
 @app.command()
 def pictures(
-    names: Annotated[list[str], typer.Argument(help="Sweeps on the same images and holes.")],
+    names: NamesArgument,
     to: Annotated[Path, typer.Option(help="Where the picture goes: .png, .webp or .jpg.")] = Path("pictures.png"),
     images: Annotated[int, typer.Option(min=1, max=64, help="How many images.")] = 8,
     split: Annotated[str, typer.Option(help="validation or test.")] = "validation",
@@ -156,6 +143,7 @@ def pictures(
     from sweeper.cli.pictures import draw
     from sweeper.cli.rooms import installed_rooms
 
+    output_file(to, PICTURES)
     if split not in ("validation", "test"):
         raise SpecError(f"--split must be validation or test, but got {split!r}; name one of these")
     draw(installed_rooms(), Home(home), names, to, images=images, split=split, fills_only=fills_only)
@@ -164,49 +152,63 @@ def pictures(
 
 @app.command()
 def samples(
-    name: Annotated[str, typer.Argument(help="A sweep over a model that makes whole images, like lsgan.")],
+    name: NameArgument,
     to: Annotated[Path, typer.Option(help="Where the picture goes: .png, .webp or .jpg.")] = Path("samples.png"),
     images: Annotated[int, typer.Option(min=1, max=256, help="How many images.")] = 32,
     home: HomeOption = Path(),
 ) -> None:
-    """Draw images that a sweep's best model makes of nothing."""
+    """Draw images that a sweep's best model makes of nothing; the model must make whole images, like lsgan."""
     from sweeper.cli.pictures import draw_samples
     from sweeper.cli.rooms import installed_rooms
 
+    output_file(to, PICTURES)
     draw_samples(installed_rooms(), Home(home), name, to, images=images)
     out.print(f"wrote {to.resolve()}", soft_wrap=True)
 
 
 @app.command()
-def models() -> None:
+def models(as_json: JsonOption = False) -> None:
     """List the models."""
     from sweeper.cli.rooms import installed_rooms
 
     rooms = installed_rooms()
+    if as_json:
+        print_json([{"name": name, "class": path, "knobs": list(rooms.spaces[name])} for name, path in rooms.models.items()])
+        return
     for name, path in rooms.models.items():
         out.print(f"[bold]{name}[/bold]  {path}  ({len(rooms.spaces[name])} knobs; sweep space {name})", soft_wrap=True)
 
 
 @app.command()
-def specs() -> None:
+def specs(as_json: JsonOption = False) -> None:
     """List the specs that come with the engine."""
     import yaml
 
     from sweeper.spec import shipped
 
-    for name, path in shipped().items():
-        out.print(f"[bold]{name}[/bold]  {yaml.safe_load(path.read_text()).get('description', '')}", soft_wrap=True)
+    described = {name: yaml.load(path.read_text(), yaml.CSafeLoader).get("description", "") for name, path in shipped().items()}
+    if as_json:
+        print_json([{"name": name, "description": description} for name, description in described.items()])
+        return
+    for name, description in described.items():
+        out.print(f"[bold]{name}[/bold]  {description}", soft_wrap=True)
 
 
 @app.command()
-def space(model: Annotated[str, typer.Argument(help="A model's name; 'sweep models' lists them.")]) -> None:
+def space(
+    model: Annotated[str, typer.Argument(help="A model's name; 'sweep models' lists them.", autocompletion=model_names)],
+    as_json: JsonOption = False,
+) -> None:
     """Show a model's knobs: range, the paper's value, source."""
     from search_spaces import SPACES
-    from sweeper.cli.tables import knob_table
+    from sweeper.cli.tables import knob_document, knob_table
 
     if model not in SPACES:
         raise SpecError(f"model must be one of {', '.join(SPACES)}, but got {model!r}; name one of these")
-    out.print(knob_table(model, SPACES[model]))
+    if as_json:
+        print_json([knob_document(name, knob) for name, knob in SPACES[model].items()])
+    else:
+        out.print(knob_table(model, SPACES[model]))
 
 
 @app.command()
@@ -222,7 +224,7 @@ def algorithms() -> None:
 
 @app.command()
 def layers(
-    model: Annotated[str, typer.Argument(help="A model's name, or module:Class; 'sweep models' lists them.")],
+    model: Annotated[str, typer.Argument(help="A model's name, or module:Class; 'sweep models' lists them.", autocompletion=model_names)],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="knob=value; may be repeated. Others keep the paper's.")] = None,
     image_px: Annotated[int, typer.Option(min=1, help="Side of the images.")] = 32,
     hole_px: Annotated[int, typer.Option(min=1, help="Side of the holes.")] = 8,
@@ -244,21 +246,8 @@ def ui(
     """Open the MLflow UI on the store; listens on this machine alone. Ctrl-C ends it."""
     place = _open_store(home, store)
     out.print(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)")
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "ui",
-        "--backend-store-uri",
-        place.uri,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    raise typer.Exit(subprocess.call(command, env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}))
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", place.uri, "--host", "127.0.0.1", "--port", str(port)]
+    raise typer.Exit(subprocess.call([*command, "--workers", "1"], env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}))
 
 
 def _go_on(name: str, place: Home, address: str | None, change: "Callable[[Spec, Home], Spec]") -> None:

@@ -7,7 +7,8 @@ from sweeper.cli.dry_run import searched_names
 from sweeper.cli.progress import LiveProgress
 from sweeper.cli.summary import print_from_journal, print_summary_or_journal
 from sweeper.home import Home
-from sweeper.journal import ENDED
+from sweeper.journal import ENDED, ranked, read_trials
+from sweeper.notify import Notifier
 from sweeper.rooms import Rooms
 from sweeper.space import resolve
 from sweeper.spec import Spec
@@ -21,7 +22,9 @@ def launch(out: Console, spec: Spec, rooms: Rooms, home: Home, spec_name: str, a
         SystemExit: with code 130 after Ctrl-C, code 1 where no trial has a value.
         SweepError: see `runner.run`.
     """
-    mode = mode_of(rooms, spec, spec.objective.metric)
+    metric, mode = spec.objective.metric, mode_of(rooms, spec, spec.objective.metric)
+    known = ranked(read_trials(home.folder(spec.name)).values(), metric, mode)
+    before = known[0].best(metric, mode) if known else None
     searched = searched_names(resolve(spec, rooms))
     out.print(
         f"sweep [bold]{spec.name}[/bold]: {', '.join(spec.models)} on {spec.data.name} at {spec.data.image_px} px, {spec.mask.kind} hole; "
@@ -31,8 +34,13 @@ def launch(out: Console, spec: Spec, rooms: Rooms, home: Home, spec_name: str, a
         soft_wrap=True,
     )
     try:
-        with LiveProgress(out, spec.objective.metric, mode) as progress:
-            outcome = runner.run(spec, rooms, home, progress, spec_name=spec_name, address=address, fresh=fresh)
+        with (
+            LiveProgress(out, metric, mode) as progress,
+            Notifier(progress, spec.notify, spec.name, metric, mode, before and before[1]) as told,
+        ):
+            outcome = runner.run(spec, rooms, home, told, spec_name=spec_name, address=address, fresh=fresh)
+            found = outcome.best.best(metric, mode) if outcome.best else None
+            told.over((outcome.best.trial, found[1]) if outcome.best and found else None)
     except KeyboardInterrupt:
         out.print(f"\ninterrupted; nothing is lost. Go on with: [bold]sweep resume {spec.name}{home.options}[/bold]", soft_wrap=True)
         raise SystemExit(130) from None
