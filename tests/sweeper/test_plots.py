@@ -53,7 +53,7 @@ def test_every_plot_of_a_search_is_drawn_with_its_knobs_in_words(drawn: Callable
         "importance-fanova",
         "learning",
     }
-    for stem in ("parallel", "slice", "contour", "importance-fanova"):
+    for stem in ("slice", "contour", "importance-ped_anova", "importance-fanova"):
         assert "learning rate (per step)" in (tmp_path / "plots" / f"{stem}.html").read_text()
     index = result.index.read_text()
     assert all(f'href="{stem}.html"' in index for stem in result.titles)
@@ -93,7 +93,7 @@ def test_a_plot_that_breaks_is_left_out_with_its_reason(drawn: Callable[..., Dra
         raise RuntimeError("a bug <in> plotly")
 
     monkeypatch.setattr("sweeper.search.plots.plot_slice", broken)
-    result = drawn(4)
+    result = drawn(8)
     assert result.left_out == {"Slices of l2_hole": "RuntimeError: a bug <in> plotly"}
     assert "a bug &lt;in&gt; plotly" in result.index.read_text()
 
