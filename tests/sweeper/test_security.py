@@ -71,7 +71,7 @@ def test_a_checkpoint_that_holds_code_is_refused_and_runs_nothing(rooms: Any, ti
     from sweeper.runner import session_request
 
     spec = tiny_spec()
-    knobs = {name: setting for name, setting in spec.settings("cnn_autoencoder").items()}
+    knobs = dict(spec.settings("cnn_autoencoder"))
     session = rooms.open_session(session_request(spec, "cnn_autoencoder", knobs, 0))
     session.save(tmp_path)
     (checkpoint,) = tmp_path.glob("*.pt")

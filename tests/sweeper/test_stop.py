@@ -2,6 +2,7 @@
 
 import json
 import threading
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,10 +24,15 @@ Sweep = Callable[..., Said]
 
 
 def test_a_wish_from_another_thread_is_ctrl_c() -> None:
-    asked = threading.Event()
-    with pytest.raises(KeyboardInterrupt), Interrupt() as interrupt:
-        threading.Thread(target=interrupt.ask).start()
-        asked.wait(30)  # the signal wakes it
+    interrupt = Interrupt()
+
+    def wait_to_be_asked() -> None:
+        with interrupt:
+            threading.Thread(target=interrupt.ask).start()
+            threading.Event().wait(30)  # the signal wakes it
+
+    with pytest.raises(KeyboardInterrupt):
+        wait_to_be_asked()
     interrupt.ask()  # after the end nobody is interrupted
 
 
@@ -144,9 +150,9 @@ def test_asking_without_waiting_says_so(sweep: Sweep, home: Home) -> None:
 
 
 @pytest.fixture
-def removable(home: Home, store: Store, tiny_spec: Callable[..., Spec], request: pytest.FixtureRequest) -> str:
+def removable(home: Home, store: Store, tiny_spec: Callable[..., Spec]) -> str:
     """A sweep with a folder, two runs and an artifact."""
-    name = f"rm-{len(request.node.name)}"
+    name = f"rm-{uuid.uuid4().hex[:8]}"
     folder = home.folder(name)
     folder.mkdir(parents=True)
     tiny_spec(name).write(folder / "spec.yaml")
