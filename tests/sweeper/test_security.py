@@ -68,7 +68,7 @@ class Bomb:
 
 
 def test_a_checkpoint_that_holds_code_is_refused_and_runs_nothing(rooms: Any, tiny_spec: Callable[..., Spec], tmp_path: Path) -> None:
-    from sweeper.runner import session_request
+    from sweeper.driver import session_request
 
     spec = tiny_spec()
     knobs = dict(spec.settings("cnn_autoencoder"))
