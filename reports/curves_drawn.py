@@ -123,9 +123,7 @@ def curves_page(curves: Curves, found: Sequence[Trace]) -> str:
             run, sweep = trace.run, trace.sweep
             seed = "" if run.seed is None else str(run.seed)
             where = f"{sweep.tag('sweep.data')}, {sweep.tag('sweep.image_px')} px, {sweep.tag('sweep.mask')}"
-            rows.append(
-                [run.run_id, f"{sweep.row.name} / {run.trial}", sweep.tag("sweep.model"), where, epochs(run), seed, commit_of(sweep)]
-            )
+            rows.append([run.run_id, f"{sweep.row.name} / {run.trial}", run.model, where, epochs(run), seed, commit_of(sweep)])
         headings = ("MLflow run id", "sweep / trial", "model", "data", "epochs", "seed", "commit")
         parts += ["## Runs\n", markdown_table(headings, rows)]
     return "\n".join(parts)
