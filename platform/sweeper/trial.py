@@ -116,8 +116,9 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
 
     def _costs(self, session: TrainingSession, metrics: Mapping[str, float]) -> dict[str, float]:
         """What the training has cost so far."""
-        image_s = self._wall_s / metrics["images_seen"] if metrics.get("images_seen") else math.nan
-        costs = {"wall_s": self._wall_s, "parameters": session.parameters, "memory_gib": session.memory_gib, "train_image_s": image_s}
+        costs = {"wall_s": self._wall_s, "parameters": session.parameters, "memory_gib": session.memory_gib}
+        if metrics.get("images_seen"):
+            costs["train_image_s"] = self._wall_s / metrics["images_seen"]
         return {name: float(value) for name, value in costs.items()}
 
     def _as_it_is(self, session: TrainingSession) -> dict[str, Any]:
