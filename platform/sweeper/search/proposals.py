@@ -70,7 +70,7 @@ class Proposals:
         Raises:
             StudyError: the study's storage cannot be had.
         """
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         self._spec = spec
         self._space = StudySpace(searched, spec.search.seed)
@@ -251,7 +251,8 @@ class Proposals:
             )
         )
         frozen = self._study.get_trials(deepcopy=False)[-1]
-        take_in(self._sampler(record.number), self._study, frozen)
+        if record.number >= len(self._first):  # a configuration that was set is drawn by no sampler
+            take_in(self._sampler(record.number), self._study, frozen)
         self._asked[record.trial] = self._light(frozen)
         for change in record.changes:
             self.changed(record.trial, change)
