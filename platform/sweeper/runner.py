@@ -78,7 +78,7 @@ def run(spec: Spec, rooms: Rooms, home: Home, progress: Progress, *, spec_name: 
             require_room(folder, RESERVE_BYTES)
             (folder / "spec.yaml").write_text(spec.to_yaml())
             journal.sweep(_tags(spec, rooms, facts, spec_name), _baseline(facts))
-            with tracked(spec, rooms, store, journal, progress) as sweep_run:
+            with tracked(spec, rooms, home, store, journal, progress) as sweep_run:
                 _search(spec, rooms, sweep_run, facts, at_once)
                 if sweep_run.best is not None:
                     _finals(spec, rooms, sweep_run, sweep_run.best, at_once)
@@ -86,8 +86,6 @@ def run(spec: Spec, rooms: Rooms, home: Home, progress: Progress, *, spec_name: 
             if sweep_run.keeper is not None:
                 sweep_run.keeper.finish(journal.trials)
             unsent = told_unsent(sweep_run, home)
-            if unsent:
-                progress.note(unsent)
             records = list(journal.trials.values())
             return Outcome(spec.name, sweep_run.parent, records, facts, sweep_run.best, pictures, time.monotonic() - begun_s, unsent)
 
