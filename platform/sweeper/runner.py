@@ -82,7 +82,7 @@ def run(
             require_room(folder, RESERVE_BYTES)
             write_spec(folder, spec)
             journal.sweep(_tags(spec, facts, spec_name, modes) | {stop.DRIVER_TAG: journal.driver}, _baseline(facts))
-            with tracked(spec, rooms, store, journal, progress) as sweep_run:
+            with tracked(spec, rooms, home, store, journal, progress) as sweep_run:
                 meter = Meter(spec.budget, spec.resources.gpus, cluster.node_types, journal.spent)
                 driver = Driver(spec, rooms, home, facts, sweep_run, meter, at_once, modes, fresh)
                 driver.search()
@@ -93,8 +93,6 @@ def run(
             if sweep_run.keeper is not None:
                 sweep_run.keeper.finish(journal.trials)
             unsent = told_unsent(sweep_run, home)
-            if unsent:
-                progress.note(unsent)
             records, best = list(journal.trials.values()), next(iter(driver.leaders()), None)
             return Outcome(spec.name, sweep_run.parent, records, facts, best, pictures, time.monotonic() - begun_s, unsent)
 

@@ -57,7 +57,7 @@ def opened(spec: Spec, rooms: Rooms, store: Store, journal: Journal, progress: P
 
 
 @contextmanager
-def tracked(spec: Spec, rooms: Rooms, store: Store, journal: Journal, progress: Progress) -> Iterator[SweepRun]:
+def tracked(spec: Spec, rooms: Rooms, home: Home, store: Store, journal: Journal, progress: Progress) -> Iterator[SweepRun]:
     """The sweep's MLflow run for the length of a `with`; whatever ends it, no run is left RUNNING while the store answers."""
     live = LiveTag(progress, spec.objective.metric, mode_of(rooms, spec, spec.objective.metric), journal)
     run = opened(spec, rooms, store, journal, live)
@@ -75,8 +75,12 @@ def tracked(spec: Spec, rooms: Rooms, store: Store, journal: Journal, progress: 
         state = "interrupted"
         raise
     finally:
-        run.finish(state)
-        journal.end_sweep(state)
+        try:
+            journal.end_sweep(state)
+        finally:
+            run.finish(state)
+            if run.unsent is not None:
+                progress.note(told_unsent(run, home))
 
 
 def told_unsent(run: SweepRun, home: Home) -> str:

@@ -33,7 +33,12 @@ def worker_killed(place: Place) -> None:
     last = place.events("result")[-1]
     os.kill(int(last["metrics"]["pid"]), signal.SIGKILL)
     begun_s = time.monotonic()
-    place.until(driver, lambda: any(event["metrics"]["pid"] != last["metrics"]["pid"] for event in place.events("result")[-1:]))
+
+    def goes_on() -> bool:
+        mine = [event["metrics"]["pid"] for event in place.events("result") if event["trial"] == last["trial"]]
+        return mine[-1] != last["metrics"]["pid"]
+
+    place.until(driver, goes_on)
     place.recover_s = time.monotonic() - begun_s
     place.ends(driver)
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from sweeper.cli import app
 from sweeper.home import Home
+from sweeper.journal import Journal
 from sweeper.tracking import Store
 from tests.sweeper.conftest import Said
 
@@ -262,6 +263,30 @@ def test_a_dry_run_shows_the_seeds_that_repeat_a_configuration(sweep: Callable[.
     rows = [line.split("│")[1:-1] for line in said.out.splitlines() if line.startswith("│")]
     cells = [tuple(cell.strip() for cell in row) for row in rows]
     assert sorted(cells) == [("256", "7"), ("256", "8"), ("512", "7"), ("512", "8")]
+
+
+def test_where_the_store_is_away_a_sweep_is_shown_from_its_journal(
+    sweep: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    place, folder = Home(tmp_path, "http://127.0.0.1:9"), tmp_path / "sweeps" / "mine"
+    options = ["--home", str(place.root), "--store", place.store]
+    assert sweep("show", "mine", *options).code == 2  # neither
+    with Journal(folder) as journal:
+        journal.sweep({"sweep.objective": "l2_hole", "sweep.mode": "min"}, {})
+        for number, values in enumerate([[3.0, 2.5], [2.0, 2.25], []]):
+            journal.start(f"search-{number:04d}", number, "m", {"dropout": number / 10}, 0)
+            for step, value in enumerate(values, 1):
+                journal.result(f"search-{number:04d}", step, {"l2_hole": value})
+            journal.end(f"search-{number:04d}", "complete" if values else "failed", "")
+    said = sweep("show", "mine", *options)
+    assert said.code == 0, said
+    assert "an MLflow store must answer at http://127.0.0.1:9, but it does not" in said.out
+    assert "mine, from its journal: 2 complete, 1 failed" in said.out
+    assert "best: search-0001 l2_hole 2 at step 1" in said.out
+    assert "configuration: dropout=0.1" in said.out
+    assert f"journal:      {folder / 'journal.jsonl'}" in said.out
+    assert f"next:         sweep sync mine --home {tmp_path} --store http://127.0.0.1:9" in said.out
 
 
 # --- a whole sweep ----------------------------------------------------------------------------------------------------------------
