@@ -127,7 +127,7 @@ def _tracked(
         writer.metrics(parent, 0, baseline)
         wishes = Wishes(run.interrupt, journal.folder, journal.driver)
         file_pulse = Pulse(wishes.look_here, stop.FILE_EVERY_S, "stop-file")
-        tag_pulse = Pulse(lambda: live.beat(store, parent, wishes), stop.TAG_EVERY_S, "live-tag")
+        tag_pulse = Pulse(lambda: live.beat(store, spec.name, wishes), stop.TAG_EVERY_S, "live-tag")
         with run.interrupt, file_pulse, tag_pulse:
             run.catch_up()
             yield run
