@@ -37,6 +37,7 @@ class LiveTag:
         self._mode = mode
         self._lock = threading.Lock()
         self._journal = journal
+        self._run_id = ""
         self._stage, self._total = "preparing", 0
         ended = [record for record in journal.trials.values() if record.state in ENDED]
         self._ended: dict[str, Counter[str]] = {kind: Counter(each.state for each in ended if each.kind == kind) for kind in KINDS}
@@ -79,10 +80,15 @@ class LiveTag:
         """Something worth a line."""
         self._progress.note(text)
 
-    def beat(self, store: Store, run_id: str, wishes: Wishes) -> None:
+    def beat(self, store: Store, name: str, wishes: Wishes) -> None:
         """Tells the store how far the sweep is, where that is news or some time has passed, and hears whether to stop.
 
         A store that does not answer is asked again at the next beat; what the sweep itself sends there is the writer's to tell of.
+
+        Args:
+            store: where the sweep's run is.
+            name: the sweep's.
+            wishes: hears what the run's tags say.
         """
         with self._lock:
             running = [[trial, *(told or (0, None))] for trial, told in list(self._running.items())[:RUNNING_TOLD]]
@@ -92,9 +98,13 @@ class LiveTag:
             state = {"stage": self._stage, "total": self._total, **counts, "running": running, "best": self._best}
         text, now_s = json.dumps(state), time.time()
         try:
+            row = None if self._run_id else store.sweep(name)
+            self._run_id = row.run_id if row else self._run_id
+            if not self._run_id:
+                return
             if text != self._told or now_s - self._told_s > TOLD_EVERY_S:
-                store.tag(run_id, LIVE_TAG, json.dumps(state | {"time": round(now_s), "spent": asdict(self._journal.spent)}))
+                store.tag(self._run_id, LIVE_TAG, json.dumps(state | {"time": round(now_s), "spent": asdict(self._journal.spent)}))
                 self._told, self._told_s = text, now_s
-            wishes.heed(store.tags(run_id))
+            wishes.heed(store.tags(self._run_id))
         except TrackingError:
             return

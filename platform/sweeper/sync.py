@@ -65,7 +65,7 @@ def tracked(spec: Spec, rooms: Rooms, home: Home, store: Store, journal: Journal
     try:
         wishes = Wishes(run.interrupt, journal.folder, journal.driver)
         file_pulse = Pulse(wishes.look_here, stop.FILE_EVERY_S, "stop-file")
-        tag_pulse = Pulse(lambda: live.beat(store, run.parent, wishes), stop.TAG_EVERY_S, "live-tag")
+        tag_pulse = Pulse(lambda: live.beat(store, spec.name, wishes), stop.TAG_EVERY_S, "live-tag")
         with guarded(journal.folder), run.interrupt, file_pulse, tag_pulse:
             run.catch_up()
             yield run

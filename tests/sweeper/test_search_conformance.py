@@ -327,7 +327,9 @@ def test_a_trial_that_a_crash_kept_from_being_drawn_is_drawn_as_it_would_have_be
 def test_the_study_is_told_of_limits_that_are_broken(
     state: str, values: list[float] | None, violations: dict[str, float], told: str, opened: Open, database: str, tmp_path: Path
 ) -> None:
-    spec = spec_of("tpe", [CONSTRAINTS], f"limits-{state}-{values}-{len(violations)}".translate(str.maketrans("[] ", "---")), study=database)
+    spec = spec_of(
+        "tpe", [CONSTRAINTS], f"limits-{state}-{values}-{len(violations)}".translate(str.maketrans("[] ", "---")), study=database
+    )
     proposals = opened(spec)
     assignment = proposals.ask()
     assert assignment is not None
