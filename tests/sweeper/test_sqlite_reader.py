@@ -12,7 +12,8 @@ from sqlalchemy import create_engine
 from sweeper.errors import TrackingError
 from sweeper.home import Home
 from sweeper.sqlite_reader import SCHEMAS, SqliteReader, open_reader
-from sweeper.tracking import Store, Writer
+from sweeper.tracking import Store
+from sweeper.writer import Writer
 
 
 @pytest.fixture(scope="module")
