@@ -16,7 +16,7 @@ def separation(table: Table, cells: Sequence[Cell]) -> str:
     for column in table.columns:
         values = {str(cell.row.title): cell.values for cell in cells if cell.column.key == column.key and len(cell.values) > 1}
         mode = glossary()[column.metric].mode
-        if len(values) < 2 or mode == "one":
+        if len(values) < 2 or mode == "one" or len({value for own in values.values() for value in own}) == 1:
             continue
         near = unseparated(values, mode)
         best = (min if mode == "min" else max)(values, key=lambda title: estimate(values[title]).mean)
