@@ -78,7 +78,7 @@ def curves_csv(curves: Curves, found: Sequence[Trace]) -> str:
 
 
 def draw_curves(curves: Curves, found: Sequence[Trace], folder: Path) -> None:
-    """Writes NAME.png and NAME.svg into a folder that is there; one panel above the other, one colour or style a line, one stroke a trial."""
+    """Writes NAME.png and NAME.svg into a folder that is there; panels above each other, one colour or style a line, one stroke a trial."""
     with styled():
         figure = panels_figure(0.6 + PANEL_IN * len(curves.panels))
         for panel, axes in zip(curves.panels, figure.subplots(len(curves.panels), squeeze=False)[:, 0], strict=True):
