@@ -6,6 +6,7 @@ At the start the store must answer. From then on everything goes through the wri
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from textwrap import shorten
 
 from sweeper import stop
 from sweeper.errors import StorageError
@@ -24,6 +25,8 @@ from sweeper.storage import guarded
 from sweeper.tracking import Store
 from sweeper.warm_start import mode_of
 from sweeper.writer import Writer
+
+REASON_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def told_unsent(run: SweepRun, home: Home) -> str:
     if unsent is None:
         return ""
     return (
-        f"{unsent.values} values of {unsent.runs} runs are unsent, since {unsent.reason.rstrip('.')}. The journal in "
+        f"{unsent.values} values of {unsent.runs} runs are unsent, since {shorten(unsent.reason, REASON_CHARACTERS)}. The journal in "
         f"{run.journal.folder.resolve()} has them all; when the store answers again, type: sweep sync {run.name}{home.options}"
     )
 
