@@ -35,10 +35,10 @@ class Interrupt:
             self._listens = False
 
     def ask(self) -> None:
-        """Does what Ctrl-C does; from any thread. After the `with` it does nothing."""
+        """Does what Ctrl-C does, once; from any thread. After the `with` nobody is interrupted."""
         with self._lock:
-            self.asked = True
-            if self._listens:
+            first, self.asked = not self.asked, True
+            if first and self._listens:
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     def check(self) -> None:

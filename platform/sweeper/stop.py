@@ -56,13 +56,9 @@ class Wishes:
             return
         if asked:
             self._file.unlink(missing_ok=True)
-            self._ask()
+            self._interrupt.ask()
 
     def heed(self, tags: dict[str, str]) -> None:
         """Heeds the tag, once."""
         if tags.get(STOP_TAG) == self._driver:
-            self._ask()
-
-    def _ask(self) -> None:
-        if not self._interrupt.asked:
             self._interrupt.ask()

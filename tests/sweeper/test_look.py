@@ -1,6 +1,8 @@
 """The commands that look at sweeps, on one finished sweep: in words and as one JSON document."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -212,11 +214,11 @@ def test_no_name_leads_out_of_the_folder(command: list[str], looked_at: str, mis
     assert "but got '../looked'" in message
 
 
-def test_names_are_completed(looked_at: str, home: Home, sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("_SWEEP_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", f"sweep show --home {home.root} looked-")
-    monkeypatch.setenv("COMP_CWORD", "4")
-    assert sweep().out.split() == ["looked-other"]
+def test_names_are_completed(looked_at: str, home: Home, driver_environment: dict[str, str]) -> None:
+    words = {"_SWEEP_COMPLETE": "complete_bash", "COMP_WORDS": f"sweep show --home {home.root} looked-", "COMP_CWORD": "4"}
+    command = [sys.executable, "-c", "import sys; sys.argv = ['sweep']; from sweeper.cli.app import main; main()"]
+    said = subprocess.run(command, env=driver_environment | words, capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["looked-other"]
     assert "quickstart" in spec_names("quick")
     assert model_names("cnn_a") == ["cnn_autoencoder"]
 

@@ -100,7 +100,7 @@ def test_a_running_sweep_stops_when_asked_and_its_resume_does_not(
     """From its own folder, then from a machine that has the store alone, then to its end."""
     monkeypatch.setattr(stop, "TAG_EVERY_S", 0.05)
     monkeypatch.setattr(stop, "FILE_EVERY_S", 0.05)
-    spec = tiny_spec("asked", budget={"trials": 1, "epochs": 30})
+    spec = tiny_spec("asked", budget={"trials": 1, "epochs": 50})
     folder = home.folder("asked")
 
     def ask_by_file() -> None:
@@ -122,7 +122,7 @@ def test_a_running_sweep_stops_when_asked_and_its_resume_does_not(
         assert read_trials(folder)["search-0000"].state == "running"
         status = json.loads(sweep("status", "asked", "--json", "--home", str(home.root)).out)
         assert status["state"] == "interrupted"
-    spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"epochs": 31})})
+    spec = spec.model_copy(update={"budget": spec.budget.model_copy(update={"epochs": 1})})  # of which it has had more
     outcome = runner.run(spec, rooms, home, SilentProgress(), spec_name="asked")
     assert [record.state for record in outcome.records] == ["complete"]
 
