@@ -39,13 +39,14 @@ def said(tmp_path_factory: pytest.TempPathFactory, data_dir: str) -> dict[str, s
     printed = {"folder": str(folder)}
     for command, *arguments in tour():
         assert command == "sweep"
-        done = subprocess.run([*SWEEP, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=280, check=False)
+        done = subprocess.run([*SWEEP, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=400, check=False)
         assert done.returncode == 0, (arguments, done.stdout, done.stderr)
         printed[" ".join(arguments[:2])] = done.stdout
     return printed
 
 
-@pytest.mark.timeout(290)
+@pytest.mark.tour
+@pytest.mark.timeout(900)
 def test_the_tour_runs_as_it_stands_in_the_readme(said: dict[str, str]) -> None:
     assert "quickstart is finished" in said["run quickstart"]
     assert "own is finished: 3 complete" in said["run own.yaml"]

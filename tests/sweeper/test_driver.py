@@ -49,26 +49,6 @@ def test_what_has_been_trained_is_not_trained_again(first: Done, run_spec: Sweep
         assert run.info.status == "FINISHED"
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"search": {"seed": 1}},
-        {"knobs": {"learning_rate": 1e-3, "bottleneck": 512}},
-        {"mask": {"hole_px": 10}},
-        {"data": {"train": 64}},
-        {"budget": {"epochs": 2}},
-    ],
-    ids=str,
-)
-def test_what_differs_has_another_identity(changes: dict[str, Any], first: Done, run_spec: Sweep, tiny_spec: TinySpec, home: Home) -> None:
-    """No training is needed to see it: the identities of both stand in the journals."""
-    fields = {key: ONE.get(key, {}) | value for key, value in changes.items()}
-    name = "-".join(["other", *changes])
-    other = run_spec(tiny_spec(name, **(ONE | fields), seeds=0), fresh=False)
-    assert searches(other)[0].source is None
-    assert searches(other)[0].identity != searches(first)[0].identity
-
-
 def test_asked_to_train_afresh_it_does(first: Done, run_spec: Sweep, tiny_spec: TinySpec) -> None:
     again = run_spec(tiny_spec("known-fresh", **ONE, seeds=0), fresh=True)
     assert searches(again)[0].source is None
