@@ -32,7 +32,8 @@ from trainables.data import ImageSource, open_images
 
 TinySpec = Callable[..., Spec]
 TRIALS, EPOCHS, SEEDS = 6, 3, 2
-SEED = 6  # its last two configurations have rates near 1e-5, of no use in three epochs
+SEED = 6
+FIRST = [2e-3, 3e-3, 5e-3, 1.5e-5, 1.2e-5]  # after the paper's 1e-3; the last two are of no use in three epochs
 RATES = {"low": 1e-5, "high": 1e-2}
 
 
@@ -45,6 +46,7 @@ def searched(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> Done:
             model="user_models:Fateful",
             knobs={"fate": "well", "learning_rate": RATES | {"log": True}, "dropout": 0.1},
             search={"algorithm": "tpe", "seed": SEED},
+            warm_start={"configurations": [{"learning_rate": rate} for rate in FIRST]},
             scheduler={"kind": "asha", "grace_steps": 1, "reduction": 2},
             budget={"trials": TRIALS, "epochs": EPOCHS},
             seeds=SEEDS,
@@ -313,7 +315,8 @@ def test_workers_are_used_again(searched: Done) -> None:
 def test_a_finished_sweep_that_is_run_again_does_nothing_again(searched: Done, run_spec: Callable[[Spec], Done]) -> None:
     journal, children = searched.journal, searched.children
     again = run_spec(searched.spec)
-    assert again.journal == journal
+    kept = ("start", "result", "end")  # a further driver says that it came and went
+    assert [event for event in again.journal if event["event"] in kept] == [event for event in journal if event["event"] in kept]
     assert again.outcome.run_id == searched.outcome.run_id
     assert again.outcome.records == searched.outcome.records
     assert [event for event in again.events if event[0] != "stage"] == []

@@ -274,7 +274,7 @@ def main() -> None:
     """Entry point of `sweep`: runs a command; a user's mistake is told in one message, with exit code 2."""
     sys.path.append(str(Path.cwd()))  # a user's own model may lie here; what is installed comes first
     try:
-        app()
+        app(prog_name="sweep")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as error:
