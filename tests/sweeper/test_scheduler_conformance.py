@@ -7,7 +7,6 @@ from typing import Any
 
 import optuna
 import pytest
-from ray.tune.error import TuneError
 from toy_rooms import TARGET, ToyError, toy_rooms
 
 from sweeper import cluster
@@ -84,7 +83,7 @@ def story(request: pytest.FixtureRequest, local_ray: None, home: Home, store: St
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "WORKER_RESTARTS", 1)
         first, second = CutProgress(), SilentProgress()
-        with pytest.raises(TuneError, match="cut off"):
+        with pytest.raises(ToyError, match="cut off"):
             run(spec, toy_rooms(), home, first, spec_name="from_a_test")
         when_cut = len(list(read_events(folder / "journal.jsonl")))
         outcome = run(spec, toy_rooms(), home, second, spec_name="from_a_test")
