@@ -1,6 +1,7 @@
 """Ray: a local one or a running cluster, whether it can hold a trial at all, and running trials on it."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -164,7 +165,9 @@ def run_trials(
             verbose=0,
         ),
     )
-    tuner.fit()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*TUNE_RESULT_BUFFER_LENGTH")  # HyperBand wants it as it is set above
+        tuner.fit()
 
 
 def checkpoints_of(folder: Path, trial: str) -> list[Path]:

@@ -25,6 +25,7 @@ from sweeper.space import KnobSearch
 from sweeper.spec import SEED
 
 OnChange = Callable[[str, int, dict[str, Any], str, str], None]
+_CHANGES = 1  # keeps what is drawn at a change apart from what the study draws of the same seed
 _OWN = ("trial", "number", "model", "seed", "resume_from")
 
 
@@ -85,7 +86,7 @@ class _Population(PopulationBasedTraining):  # type: ignore[misc]
         self._trial_state[trial].last_perturbation_time = self._next_perturbation_sync - self.perturb_steps
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        with _drawn_from(self._seed, int(result[self._time_attr])):
+        with _drawn_from(self._seed, int(result[self._time_attr]), _CHANGES):
             return str(super().on_trial_result(_Controller(tune_controller), trial, result))
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
