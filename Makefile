@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Ray starts a Python for every worker: without compiled bytecode each of them compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help quickstart test lint lock wheel clean
+.PHONY: help quickstart test tour faults lint lock wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -16,6 +16,12 @@ quickstart: .venv/.complete ## environment, data, a real sweep, its table and pi
 
 test: .venv/.complete ## the default test suite
 	$(BIN)/python -m pytest -q
+
+tour: .venv/.complete ## type the README's tour: two minutes on 2 cores
+	$(BIN)/python -m pytest -q -m tour tests/test_readme.py
+
+faults: .venv/.complete ## kill workers, drivers, nodes, stores and disks under real sweeps: about 15 minutes
+	$(BIN)/python -m pytest -q -m faults tests/sweeper/test_faults.py
 
 lint: .venv/.complete ## style, types, import rules
 	$(BIN)/ruff check .

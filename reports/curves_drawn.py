@@ -14,6 +14,7 @@ from reports.selection import COMPLETE, FINISHED, Run, Sweep, has_knobs, meets
 from sweeper.tracking import Store
 
 CSV_FIELDS = ("document", "figure", "panel", "line", "metric", "unit", "run_id", "sweep", "trial", "seed", "step", "epoch", "value")
+STROKES = ("-", "--", ":")  # where there are more lines than colours
 PANEL_IN = 2.6
 
 
@@ -77,7 +78,7 @@ def curves_csv(curves: Curves, found: Sequence[Trace]) -> str:
 
 
 def draw_curves(curves: Curves, found: Sequence[Trace], folder: Path) -> None:
-    """Writes NAME.png and NAME.svg into a folder that is there; one panel above the other, one colour a line, one stroke a trial."""
+    """Writes NAME.png and NAME.svg into a folder that is there; panels above each other, one colour or style a line, one stroke a trial."""
     with styled():
         figure = panels_figure(0.6 + PANEL_IN * len(curves.panels))
         for panel, axes in zip(curves.panels, figure.subplots(len(curves.panels), squeeze=False)[:, 0], strict=True):
@@ -85,7 +86,8 @@ def draw_curves(curves: Curves, found: Sequence[Trace], folder: Path) -> None:
                 colour, mine = COLOURS[place % len(COLOURS)], [trace for trace in found if trace.panel is panel and trace.line is line]
                 for number, trace in enumerate(mine):
                     x, y = [epoch for _, epoch, _ in trace.points], [value for _, _, value in trace.points]
-                    axes.plot(x, y, "-" if len(x) > 1 else "o", color=colour, alpha=0.8, label=None if number else line.title)
+                    style = STROKES[place // len(COLOURS) % len(STROKES)] if len(x) > 1 else "o"
+                    axes.plot(x, y, style, color=colour, alpha=0.8, label=None if number else line.title)
                 if not mine:
                     axes.plot([], [], "-", color=colour, label=f"{line.title}: {NOT_MEASURED}")
             if panel.log and any(trace.panel is panel for trace in found):
@@ -123,9 +125,7 @@ def curves_page(curves: Curves, found: Sequence[Trace]) -> str:
             run, sweep = trace.run, trace.sweep
             seed = "" if run.seed is None else str(run.seed)
             where = f"{sweep.tag('sweep.data')}, {sweep.tag('sweep.image_px')} px, {sweep.tag('sweep.mask')}"
-            rows.append(
-                [run.run_id, f"{sweep.row.name} / {run.trial}", sweep.tag("sweep.model"), where, epochs(run), seed, commit_of(sweep)]
-            )
+            rows.append([run.run_id, f"{sweep.row.name} / {run.trial}", run.model, where, epochs(run), seed, commit_of(sweep)])
         headings = ("MLflow run id", "sweep / trial", "model", "data", "epochs", "seed", "commit")
         parts += ["## Runs\n", markdown_table(headings, rows)]
     return "\n".join(parts)

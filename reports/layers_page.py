@@ -53,7 +53,7 @@ def layers_csv(comparison: Comparison) -> str:
     table, run, sweep = comparison.table, comparison.run, comparison.sweep
     origin: dict[str, object] = {"document": table.document, "table": table.number}
     if run is not None and sweep is not None:
-        origin |= {"run_id": run.run_id, "sweep": sweep.row.name, "trial": run.trial, "model": sweep.tag("sweep.model")}
+        origin |= {"run_id": run.run_id, "sweep": sweep.row.name, "trial": run.trial, "model": run.model}
         origin |= {"image_px": sweep.tag("sweep.image_px"), "mask": sweep.tag("sweep.mask"), "commit": sweep.tag("git.commit")}
         origin |= {"uncommitted_changes": sweep.tag("git.dirty")}
     text = io.StringIO()
@@ -112,7 +112,7 @@ def _origin(comparison: Comparison) -> str:
         return ""
     commit = commit_of(sweep)
     headings = ("MLflow run id", "sweep / trial", "model", "images", "holes", "commit")
-    row = [run.run_id, f"{sweep.row.name} / {run.trial}", sweep.tag("sweep.model"), f"{sweep.tag('sweep.image_px')} px"]
+    row = [run.run_id, f"{sweep.row.name} / {run.trial}", run.model, f"{sweep.tag('sweep.image_px')} px"]
     lines = [
         f"Read from `{FILE}` of this run: {table.shows}, as the engine found it in the run's model, built with the run's configuration.",
         f"Conditions: {conditions(table)}. Of several such sweeps the newest finished one counts.",

@@ -61,7 +61,7 @@ class Lineage:
             sweep = self.sweep(run)
             counts = " / ".join(str(sweep.counts.get(split, "?")) for split in ("train", "validation", "test"))
             data = f"{sweep.tag('sweep.data')}, {sweep.tag('sweep.image_px')} px, {sweep.tag('sweep.mask')}"
-            model = "ring mean" if run.kind == "baseline" else sweep.tag("sweep.model")
+            model = "ring mean" if run.kind == "baseline" else run.model
             name = f"{sweep.row.name} / {run.trial}" if run.trial else sweep.row.name
             seed = "" if run.seed is None else str(run.seed)
             fingerprint = sweep.tag("sweep.data_fingerprint")
@@ -72,8 +72,8 @@ class Lineage:
         """Knobs whose value is not the source's: knob, value used, the source's value, where the source gives it."""
         conditioned = {knob for row in table.rows for column in table.columns for knob in table.conditions(row, column).knobs}
         rows = []
-        for model in dict.fromkeys(self.sweep(run).tag("sweep.model") for run in self.runs if run.kind != "baseline"):
-            mine = [run for run in self.runs if run.kind != "baseline" and self.sweep(run).tag("sweep.model") == model]
+        for model in dict.fromkeys(run.model for run in self.runs if run.kind != "baseline"):
+            mine = [run for run in self.runs if run.kind != "baseline" and run.model == model]
             for name, knob in SPACES.get(model, {}).items():
                 used = sorted({run.knobs[name] for run in mine if name in run.knobs})
                 if name not in conditioned and any(not same(text, knob.paper) for text in used):
@@ -124,7 +124,7 @@ def _origin(runs: Sequence[Run], sweep: Sweep) -> dict[str, object]:
         "run_ids": " ".join(run.run_id for run in runs),
         "sweep": sweep.row.name,
         "trials": " ".join(run.trial for run in runs if run.trial),
-        "model": "ring_mean" if runs[0].kind == "baseline" else sweep.tag("sweep.model"),
+        "model": "ring_mean" if runs[0].kind == "baseline" else runs[0].model,
         "data": sweep.tag("sweep.data"),
         "data_fingerprint": sweep.tag("sweep.data_fingerprint"),
         "train_images": sweep.counts.get("train", ""),

@@ -47,6 +47,7 @@ class Run:
         knobs: its configuration, as text.
         metrics: last values by stored name ("best_l2_hole", "test_l2_hole", ...).
         sweep: the sweep it belongs to.
+        model: what it trained; empty for the baseline.
     """
 
     run_id: str
@@ -57,6 +58,7 @@ class Run:
     knobs: Mapping[str, str]
     metrics: Mapping[str, float]
     sweep: SweepRow
+    model: str = ""
 
     def value(self, metric: str) -> float | None:
         """What the run says of a metric of the glossary; None where it is missing or infinite, which a store keeps as the largest float."""
@@ -129,6 +131,11 @@ class Cell:
     def difference(self) -> float | None:
         """Measured minus published."""
         return None if self.value is None or self.published is None else self.value - self.published
+
+    @property
+    def values(self) -> list[float]:
+        """Of each run; `value` is their mean."""
+        return [value for run in self.runs if (value := run.value(self.column.metric)) is not None]
 
     @property
     def plain(self) -> float | None:
@@ -219,8 +226,8 @@ def _candidates(sweep: Sweep, where: Where) -> list[Run]:
 
 
 def has_knobs(run: Run, where: Where) -> bool:
-    """Whether a run has the values of the conditions' knobs."""
-    return all(same(run.knobs.get(knob), value) for knob, value in where.knobs.items())
+    """Whether a run is of the conditions' model and has the values of their knobs."""
+    return where.model in (None, run.model) and all(same(run.knobs.get(knob), value) for knob, value in where.knobs.items())
 
 
 def _by_validation(metric: str) -> Callable[[tuple[Sweep, list[Run]]], float]:
@@ -241,14 +248,16 @@ def meets(sweep: Sweep, where: Where) -> bool:
     """Whether a sweep meets the conditions that are not about single runs."""
     tags: dict[str, Value | None] = {
         "sweep.spec": where.spec,
-        "sweep.model": where.model,
         "sweep.data": where.data,
         "sweep.image_px": where.image_px,
         "sweep.mask": where.mask,
     }
     counts = {"train": where.train_images, "validation": where.validation_images, "test": where.test_images}
-    return all(value is None or same(sweep.tag(tag), value) for tag, value in tags.items()) and all(
-        count is None or sweep.counts.get(split) == count for split, count in counts.items()
+    named = where.model is None or where.model in sweep.tag("sweep.model").split(", ")  # several models may share a sweep
+    return (
+        named
+        and all(value is None or same(sweep.tag(tag), value) for tag, value in tags.items())
+        and all(count is None or sweep.counts.get(split) == count for split, count in counts.items())
     )
 
 
@@ -261,4 +270,7 @@ def _run(record: Mapping[Any, Any], sweep: SweepRow) -> Run:
         if key.startswith("metric.") and isinstance(value, int | float) and not math.isnan(value)
     }
     seed = int(record["seed"])
-    return Run(record["run_id"], record["role"], record["trial"], record["state"], seed if seed >= 0 else None, texts, metrics, sweep)
+    model = str(record.get("model") or sweep.tags.get("sweep.model", ""))
+    return Run(
+        record["run_id"], record["role"], record["trial"], record["state"], seed if seed >= 0 else None, texts, metrics, sweep, model
+    )

@@ -6,6 +6,7 @@ from reports.glossary import glossary
 from reports.lineage import HEADINGS, Lineage
 from reports.markdown import NOT_GIVEN, markdown_table, number
 from reports.selection import Cell
+from reports.separation import separation
 from reports.table import Column, Row, Table
 
 NO_RUNS = "No run in the store fills a cell of this table yet."
@@ -20,6 +21,7 @@ def table_page(table: Table, cells: Sequence[Cell], lineage: Lineage) -> str:
         f"Source: {table.source}; {table.place}.\n",
         f"{_capital(table.unit)}; {', '.join(sorted(modes))}." + (f" {_capital(table.unit_reason)}." if table.unit_reason else "") + "\n",
         _cells(table, cells, lineage),
+        separation(table, cells),
         _places(table),
         f"![{table.caption}]({table.name}.png)\n",
         f"The same as [CSV]({table.name}.csv) and as [SVG]({table.name}.svg).\n",
@@ -54,7 +56,7 @@ def _cells(table: Table, cells: Sequence[Cell], lineage: Lineage) -> str:
             cell = by_place[row.title, column.key]
             measured = number(cell.value, table.decimals)
             if cell.spread is not None:
-                measured += f" ± {cell.spread:.{table.decimals}f}"
+                measured += f" ± {cell.spread:.{table.decimals}f}, n = {len(cell.runs)}"
             if cell.runs:
                 measured += f" ({lineage.numbers(cell)})"
             difference = "" if cell.difference is None else f"{cell.difference:+.{table.decimals}f}"

@@ -20,6 +20,7 @@ from torch import Tensor
 from trainables.data import Batch, Images, ImageSource, Mask, batches, open_images, to_tensor
 from trainables.errors import CheckpointError, ConfigError
 from trainables.hole_bins import BinMeter
+from trainables.memory import PeakMemory
 from trainables.metrics import METRICS, measure
 from trainables.model import InpaintingModel, build_config
 from trainables.realism import RealismMeter
@@ -93,6 +94,7 @@ class Session:
         self.steps = 0
         self.images_seen = 0
         self.best: dict[str, Any] | None = None
+        self._memory = PeakMemory(device)
         self._as_trained = True  # from the start, with these settings alone
         self._shared: SharedTraining | None = None
         if model.shares_training:
@@ -146,6 +148,16 @@ class Session:
     def epoch(self) -> float:
         """How many times the model has seen the training split."""
         return self.images_seen / self.epoch_images
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained values."""
+        return self.model.parameters
+
+    @property
+    def memory_gib(self) -> float:
+        """Greatest memory in GiB since the session was opened: of the GPU where it trains on one, else of the process."""
+        return self._memory.peak_gib()
 
     @property
     def collapse_reason(self) -> str:

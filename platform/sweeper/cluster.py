@@ -15,6 +15,7 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
 os.environ.setdefault("TUNE_RESULT_BUFFER_LENGTH", "1")
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -24,14 +25,18 @@ import ray.tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from sweeper.errors import ResourceError
-from sweeper.search import Assignment, NamedPb2, NamedPbt, checkpoints_needed, lets_all_in
+from sweeper.errors import ResourceError, StorageError
+from sweeper.retention import checkpoints_of
+from sweeper.search import Assignment, NamedPb2, NamedPbt, lets_all_in
 from sweeper.spec import Resources
-from sweeper.trial import SweepTrial, TrialPlan
+from sweeper.storage import is_shortage
+from sweeper.trial import SweepTrial, TrialPlan, tells_of_memory
+
+__all__ = ["Listener", "check_resources", "checkpoints_of", "connected", "node_hardware", "run_trials"]
 
 OBJECT_STORE_BYTES = 200 * 2**20
-CHECKPOINTS_KEPT = 2
 WORKER_RESTARTS = 3
+NODE_LABELS = ("sweep/node-type", "ray.io/node-group", "ray.io/accelerator-type")
 
 
 class Listener(Protocol):
@@ -123,6 +128,12 @@ def node_hardware() -> str:
     return "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs, {node.get('memory', 0) / 2**30:.0f} GiB" for node in nodes)
 
 
+def node_types() -> list[str]:
+    """The type of each node that is there: its label "sweep/node-type", or the autoscaler's, or its accelerator's, or "default"."""
+    labels = [node.get("Labels", {}) for node in ray.nodes() if node["Alive"]]
+    return [next((own[key] for key in NODE_LABELS if own.get(key)), "default") for own in labels]
+
+
 def run_trials(
     plan: TrialPlan, listener: Listener, scheduler: TrialScheduler, resources: Resources, folder: Path, *, at_once: int, limit: int
 ) -> None:
@@ -136,18 +147,22 @@ def run_trials(
         folder: for checkpoints; a new folder inside it is made for this call.
         at_once: greatest number of trials that train at the same time.
         limit: greatest number of trials.
+
+    Raises:
+        StorageError: a worker had no room for a checkpoint.
+        Exception: whatever the listener raised, as it was raised.
     """
+    relay = _Relay(listener)
     attempt = len(list(folder.glob("attempt-*"))) + 1
-    kept = max(CHECKPOINTS_KEPT, checkpoints_needed(scheduler))
     trainable: Callable[..., Any] = ray.tune.with_resources(
         ray.tune.with_parameters(SweepTrial, plan=plan), {"cpu": resources.cpus, "gpu": resources.gpus}
     )
     if isinstance(scheduler, NamedPbt | NamedPb2):
-        scheduler.on_change = _ListenerOfChanges(listener)
+        scheduler.on_change = _ListenerOfChanges(relay)
     tuner = ray.tune.Tuner(
         trainable,
         tune_config=ray.tune.TuneConfig(
-            search_alg=_ListenerSearcher(listener),
+            search_alg=_ListenerSearcher(relay),
             scheduler=scheduler,
             num_samples=max(limit, 1),
             max_concurrent_trials=None if lets_all_in(scheduler) else at_once,
@@ -157,34 +172,57 @@ def run_trials(
         run_config=ray.tune.RunConfig(
             name=f"attempt-{attempt:03d}",
             storage_path=str(folder.resolve()),
-            callbacks=[_ListenerCallback(listener)],
-            stop=_BudgetStopper(listener),
-            # the trial says itself what is worth keeping: at its end Ray would keep a diverged one too
-            checkpoint_config=ray.tune.CheckpointConfig(num_to_keep=kept, checkpoint_at_end=False),
+            callbacks=[_ListenerCallback(relay)],
+            stop=_BudgetStopper(relay),
+            # the trial says itself what is worth keeping: at its end Ray would keep a diverged one too; `retention` removes the old ones
+            checkpoint_config=ray.tune.CheckpointConfig(num_to_keep=None, checkpoint_at_end=False),
             failure_config=ray.tune.FailureConfig(max_failures=WORKER_RESTARTS),
             verbose=0,
         ),
     )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*TUNE_RESULT_BUFFER_LENGTH")  # HyperBand wants it as it is set above
-        tuner.fit()
-
-
-def checkpoints_of(folder: Path, trial: str) -> list[Path]:
-    """A trial's checkpoint folders over all attempts, the newest first."""
-    return sorted(folder.glob(f"attempt-*/{trial}/checkpoint_*"), key=lambda path: (path.parts[-3], path.name), reverse=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*TUNE_RESULT_BUFFER_LENGTH")  # HyperBand wants it as it is set above
+            tuner.fit()
+    except Exception:
+        relay.check()
+        raise
+    relay.check()
 
 
 def _trial_folder(trial: Any) -> str:
     return str(trial.config["trial"])
 
 
+class _Relay:
+    """Hands everything to the listener until it raises for the first time: Ray Tune would wrap the error, or treat it as the trial's."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._error: Exception | None = None
+
+    @contextmanager
+    def telling(self) -> Iterator[Listener]:
+        """The listener for the length of a `with`; what it raises is remembered, and raised again by whatever comes next."""
+        self.check()
+        try:
+            yield self._listener
+        except Exception as error:
+            self._error = error
+            raise
+
+    def check(self) -> None:
+        """Raises what the listener raised."""
+        if self._error is not None:
+            raise self._error
+
+
 class _Adapter:
     """Holds the listener for Ray Tune, which pickles and copies what it is given: neither must reach into open files."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, relay: _Relay) -> None:
         super().__init__()
-        self._listener = listener
+        self._relay = relay
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -197,7 +235,8 @@ class _ListenerSearcher(_Adapter, Searcher):  # type: ignore[misc]
     """Hands the listener's runs to Ray Tune; holds no state of its own."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        assignment = None if self._listener.out_of_time() else self._listener.next()
+        with self._relay.telling() as listener:
+            assignment = None if listener.out_of_time() else listener.next()
         return Searcher.FINISHED if assignment is None else asdict(assignment)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -214,31 +253,68 @@ class _ListenerCallback(_Adapter, ray.tune.Callback):  # type: ignore[misc]
     """Tells the listener what Ray Tune does."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._listener.on_start(Assignment(**trial.config))
+        with self._relay.telling() as listener:
+            listener.on_start(Assignment(**trial.config))
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
-        self._listener.on_result(trial.config["trial"], result)
+        with self._relay.telling() as listener:
+            listener.on_result(trial.config["trial"], result)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._listener.on_end(trial.config["trial"], trial.last_result or {}, None)
+        with self._relay.telling() as listener:
+            listener.on_end(trial.config["trial"], trial.last_result or {}, None)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Ray is about to start a lost worker again; where its memory was what it lacked, the new one only says so and ends."""
+        with self._relay.telling():
+            last_line = self._last_error(trial)
+            if tells_of_memory(_failures(trial)[-1]):
+                trial.config["starved"] = last_line
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = str((trial.error_file and Path(trial.error_file).read_text().strip().splitlines()[-1]) or "the worker was lost")
-        self._listener.on_end(trial.config["trial"], trial.last_result or {}, error)
+        with self._relay.telling() as listener:
+            last_line = self._last_error(trial)
+            starved = {"starved": last_line} if tells_of_memory(_failures(trial)[-1]) else {}
+            listener.on_end(trial.config["trial"], (trial.last_result or {}) | starved, last_line)
+
+    def _last_error(self, trial: Any) -> str:
+        """The last line of a trial's last error.
+
+        Raises:
+            StorageError: it tells of a full disk, which is no fault of the trial's.
+        """
+        lines = _failures(trial)[-1].strip().splitlines() or ["the worker was lost"]
+        for line in lines:
+            if is_shortage(line):
+                told = line.strip().partition("StorageError: ")[2]
+                raise StorageError(
+                    told or f"a worker must have room for checkpoints, but has not ({line.strip()}); free space, then type 'sweep resume'"
+                )
+        return lines[-1]
+
+
+def _failures(trial: Any) -> list[str]:
+    """The texts of a trial's errors, as Ray wrote them one after the other."""
+    text = Path(trial.error_file).read_text() if trial.error_file else ""
+    return text.split("Failure # ")
 
 
 class _ListenerOfChanges(_Adapter):
     """Tells the listener of a population's changes."""
 
     def __call__(self, trial: str, step: int, knobs: dict[str, Any], donor: str, checkpoint: str) -> None:
-        self._listener.on_change(trial, step, knobs, donor, checkpoint)
+        with self._relay.telling() as listener:
+            listener.on_change(trial, step, knobs, donor, checkpoint)
 
 
 class _BudgetStopper(_Adapter, ray.tune.Stopper):  # type: ignore[misc]
     """Stops trials at their next result once the sweep's time is spent."""
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return not result.get("done") and self._listener.out_of_time()
+        with self._relay.telling() as listener:
+            return not result.get("done") and listener.out_of_time()
 
     def stop_all(self) -> bool:
+        """Ray asks this in every round of its loop, whose errors nobody catches."""
+        self._relay.check()
         return False

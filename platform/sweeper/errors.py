@@ -17,6 +17,10 @@ class TrackingError(SweepError, OSError):
     """An MLflow store that cannot be opened, read or written."""
 
 
+class StorageError(SweepError, OSError):
+    """A sweep's folder that is full or gone."""
+
+
 class StudyError(SweepError, OSError):
     """A storage of the search's study that cannot be opened, or that holds another sweep's."""
 

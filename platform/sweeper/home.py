@@ -1,10 +1,13 @@
 """Where sweeps live on disk."""
 
+import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper.errors import SweepStateError
 
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 DEFAULT_STORE = "sqlite:///mlflow.db"
 
 
@@ -27,8 +30,28 @@ class Home:
             return f"sqlite:///{(self.root / self.store.removeprefix('sqlite:///')).resolve()}"
         return self.store
 
+    @property
+    def options(self) -> str:
+        """The options of a command that name the same folder and store again."""
+        root = "" if self.root == Path() else f" --home {shlex.quote(str(self.root))}"
+        return root + ("" if self.store == DEFAULT_STORE else f" --store {shlex.quote(self.store)}")
+
+    @property
+    def store_file(self) -> Path | None:
+        """The store's file; None where it is no SQLite file."""
+        return Path(self.store_uri.removeprefix("sqlite:///")) if self.store_uri.startswith("sqlite:///") else None
+
     def folder(self, name: str) -> Path:
-        """A sweep's folder."""
+        """A sweep's folder.
+
+        Raises:
+            SweepStateError: a name that no sweep can have, which might lead elsewhere.
+        """
+        if not re.fullmatch(NAME, name):
+            raise SweepStateError(
+                f"a sweep's name must be letters, digits, '_', '.' and '-', 64 at most, a letter or digit first, but got {name!r}; "
+                "'sweep list' shows the names"
+            )
         return self.root / "sweeps" / name
 
     def spec_file(self, name: str) -> Path:

@@ -8,15 +8,30 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import IO, Any, Literal, Self
 
-from sweeper.errors import SweepStateError
+from sweeper.budget import Spending
+from sweeper.errors import StorageError, SweepStateError
+from sweeper.storage import RESERVE_BYTES, no_room, require_room, require_same
 
+LOCK = "driver.lock"
+LOCK_TRIES = 5
+LOCK_RETRY_S = 0.05
 State = Literal["running", "complete", "infeasible", "stopped", "collapsed", "diverged", "failed"]
+SPENT = "spent"
 ENDED: tuple[str, ...] = ("complete", "infeasible", "stopped", "collapsed", "diverged", "failed")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a finished trial is: the sweep's name and the trial's."""
+
+    sweep: str
+    trial: str
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,13 @@ class TrialRecord:
             "failed" (an error).
         reason: why it ended early; empty otherwise.
         results: metrics by step.
+        times: when each step was told, in seconds since 1970.
+        started_s: when it started, likewise.
+        ended_s: when it ended, likewise; None while it runs.
+        starved: why it ran out of memory before; empty where it did not.
+        identity: hash of what its result follows from; see `sweeper.known`.
+        source: the finished trial whose results these are; None where it was trained here.
+        superseded: a final run of what was the best before the sweep was extended.
         changes: how its knobs changed on the way, in order.
         violations: by how much it breaks each constraint, at its end; 0 or less = it keeps it.
     """
@@ -65,6 +87,13 @@ class TrialRecord:
     state: State = "running"
     reason: str = ""
     results: dict[int, dict[str, float]] = field(default_factory=dict)
+    times: dict[int, float] = field(default_factory=dict, compare=False)
+    started_s: float = field(default=0.0, compare=False)
+    ended_s: float | None = field(default=None, compare=False)
+    starved: str = ""
+    identity: str = ""
+    source: Source | None = None
+    superseded: bool = False
     changes: list[Change] = field(default_factory=list)
     violations: dict[str, float] = field(default_factory=dict)
 
@@ -75,8 +104,8 @@ class TrialRecord:
 
     @property
     def kind(self) -> str:
-        """ "search" or "final"."""
-        return self.trial.split("-")[0]
+        """ "search", "final" or "superseded"."""
+        return "superseded" if self.superseded else self.trial.split("-")[0]
 
     def best(self, metric: str, mode: str) -> tuple[int, float] | None:
         """The best step by a metric and its value; None before the first."""
@@ -99,8 +128,14 @@ class Journal:
 
     Attributes:
         folder: the sweep's folder.
+        driver: names this process's turn at the sweep; it stands in the lock file.
         trials: every trial by name, in the order of their starts.
-        spent_s: wall time of the search in earlier attempts and this one, as far as written.
+        extensions: how often the sweep's budget has grown.
+        spent: by earlier attempts and this one, as far as written.
+        tags: what the sweep's own run in the store says, as far as written.
+        baseline: its metrics, likewise.
+        begun_s: when the sweep began, in seconds since 1970.
+        over: "finished", "interrupted" or "failed", as the last attempt ended; empty where it did not come to that.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -108,25 +143,28 @@ class Journal:
 
         Raises:
             SweepStateError: another process is running this sweep.
+            StorageError: the folder is full.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(folder / "driver.lock", "a+")  # noqa: SIM115 - held until close
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise SweepStateError(
-                f"one process at a time may run a sweep, but another one is running {folder.name!r}; "
-                "wait for it, or give this one another name"
-            ) from error
+        require_room(folder, 0)
+        self._lock = take_lock(folder)
+        self.driver = uuid.uuid4().hex
+        self._lock.truncate(0)
+        self._lock.write(self.driver)
+        self._lock.flush()
         self.folder = folder
         self._path = folder / "journal.jsonl"
         self.trials: dict[str, TrialRecord] = {}
-        self.spent_s = 0.0
+        self.spent = Spending()
+        self.extensions = 0
+        self.tags: dict[str, str] = {}
+        self.baseline: dict[str, float] = {}
+        self.begun_s = 0.0
+        self.over = ""
         for event in read_events(self._path):
             self._take(event)
         _cut_torn_line(self._path)
-        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - held until close
+        self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115 - held until close
 
     def __enter__(self) -> Self:
         return self
@@ -134,10 +172,27 @@ class Journal:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def start(self, trial: str, number: int, model: str, knobs: dict[str, Any], seed: int) -> None:
-        """A trial starts, or starts again after an interruption."""
+    def sweep(self, tags: dict[str, str], baseline: dict[str, float]) -> None:
+        """What the sweep's own run in the store says, written where it is new; the baseline stays as it was first measured."""
+        if tags != self.tags:
+            self._write({"event": "sweep", "tags": tags, "baseline": self.baseline or baseline})
+
+    def end_sweep(self, state: str) -> None:
+        """The sweep, or this attempt at it, is over: "finished", "interrupted" or "failed". It may use the last of the room."""
+        if state != self.over:
+            self._write({"event": "over", "state": state}, durable=True, reserve=0)
+
+    def starve(self, trial: str, reason: str) -> None:
+        """A trial has run out of memory for the first time: it is to run again, alone."""
+        self._write({"event": "note", "trial": trial, "kind": "out_of_memory", "text": reason}, durable=True)
+
+    def start(
+        self, trial: str, number: int, model: str, knobs: dict[str, Any], seed: int, identity: str = "", source: Source | None = None
+    ) -> None:
+        """A trial starts, or starts again after an interruption; `source` is a finished one whose results it takes over."""
         if trial not in self.trials:
-            self._write({"event": "start", "trial": trial, "number": number, "model": model, "knobs": knobs, "seed": seed})
+            event = {"event": "start", "trial": trial, "number": number, "model": model, "knobs": knobs, "seed": seed, "identity": identity}
+            self._write(event | ({} if source is None else {"source": asdict(source)}))
 
     def result(self, trial: str, step: int, metrics: dict[str, float]) -> None:
         """A trial has finished a step."""
@@ -153,58 +208,120 @@ class Journal:
         event = {"event": "end", "trial": trial, "state": state, "reason": reason}
         self._write(event | ({"violations": violations} if violations else {}), durable=True)
 
-    def clock(self, spent_s: float) -> None:
-        """The search has taken so many seconds up to now, all attempts together."""
-        self._write({"event": "clock", "spent_s": round(spent_s, 3)})
+    def clock(self, spent: Spending) -> None:
+        """The sweep has spent so much up to now, all attempts together."""
+        self._write({"event": "clock", **asdict(spent)})
+
+    def extend(self, budget: Mapping[str, float]) -> None:
+        """The sweep's budget has grown: finished search trials go on, finished final runs are superseded.
+
+        Args:
+            budget: the fields that have grown, with their new values.
+        """
+        self._write({"event": "extend", "budget": dict(budget)}, durable=True)
 
     def close(self) -> None:
         """Writes everything out and lets the lock go."""
         self._file.close()
         self._lock.close()
 
-    def _write(self, event: dict[str, Any], *, durable: bool = False) -> None:
+    def _write(self, event: dict[str, Any], *, durable: bool = False, reserve: int = RESERVE_BYTES) -> None:
+        """Appends a line, whole or not at all.
+
+        Raises:
+            StorageError: the folder is full or gone.
+        """
+        event = event | {"time": round(time.time(), 3)}
+        line = (json.dumps(event) + "\n").encode()
+        require_room(self.folder, reserve)
+        require_same(self._path, self._file.fileno())
+        before = os.fstat(self._file.fileno()).st_size
+        try:
+            written = self._file.write(line)
+            if durable:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            raise StorageError(no_room(self.folder)) from error
+        if written != len(line):
+            os.ftruncate(self._file.fileno(), before)
+            raise StorageError(no_room(self.folder))
         self._take(event)
-        self._file.write(json.dumps(event | {"time": round(time.time(), 3)}) + "\n")
-        self._file.flush()
-        if durable:
-            os.fsync(self._file.fileno())
 
     def _take(self, event: dict[str, Any]) -> None:
         if event["event"] == "clock":
-            self.spent_s = event["spent_s"]
+            self.spent = Spending(event["wall_s"], event["accelerator_h"], event["cost"])
+        elif event["event"] == "sweep":
+            self.tags, self.baseline, self.over = event["tags"], event["baseline"], ""
+            self.begun_s = self.begun_s or event["time"]
+        elif event["event"] == "over":
+            self.over = event["state"]
         else:
+            self.extensions += event["event"] == "extend"
             _apply(self.trials, event)
+
+
+def driver_of(folder: Path) -> str | None:
+    """The name of the driver that is running the sweep of a folder here; None where none is."""
+    try:
+        with open(folder / LOCK, encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        return (folder / LOCK).read_text(encoding="utf-8")
 
 
 def read_trials(folder: Path) -> dict[str, TrialRecord]:
     """Every trial of a sweep's folder by name, without the lock: for looking at a sweep that may be running."""
     trials: dict[str, TrialRecord] = {}
     for event in read_events(folder / "journal.jsonl"):
-        if event["event"] != "clock":
-            _apply(trials, event)
+        _apply(trials, event)
     return trials
 
 
+def read_tags(folder: Path) -> dict[str, str]:
+    """What the run of a sweep's folder says in the store, without the lock; empty where it was never told."""
+    told = [event["tags"] for event in read_events(folder / "journal.jsonl") if event["event"] == "sweep"]
+    return dict(told[-1]) if told else {}
+
+
 def ranked(trials: Iterable[TrialRecord], metric: str, mode: str) -> list[TrialRecord]:
-    """Search trials that have a value and break no constraint, the best first; the earlier one where two are equal."""
-    allowed = [record for record in trials if record.kind == "search" and record.state != "infeasible"]
-    found = [(best[1], record) for record in allowed if (best := record.best(metric, mode))]
+    """Search trials that have a value and break no limit, the best first; the earlier one where two are equal."""
+    eligible = [record for record in trials if record.kind == "search" and record.state != "infeasible"]
+    found = [(best[1], record) for record in eligible if (best := record.best(metric, mode))]
     sign = 1 if mode == "min" else -1
     return [record for _, record in sorted(found, key=lambda entry: (sign * entry[0], entry[1].number))]
 
 
 def _apply(trials: dict[str, TrialRecord], event: dict[str, Any]) -> None:
-    if event["event"] == "start":
-        trials[event["trial"]] = TrialRecord(event["trial"], event["number"], event["model"], event["knobs"], event["seed"])
-    elif event["event"] == "result":
+    """Takes in an event of a trial; others say nothing of trials."""
+    kind = event["event"]
+    if kind == "start":
+        record = TrialRecord(event["trial"], event["number"], event["model"], event["knobs"], event["seed"])
+        record.started_s, record.identity = event.get("time", 0.0), event["identity"]
+        record.source = Source(**event["source"]) if "source" in event else None
+        trials[event["trial"]] = record
+    elif kind == "result":
         trials[event["trial"]].results[event["step"]] = event["metrics"]
-    elif event["event"] == "mutate":
+        trials[event["trial"]].times[event["step"]] = event.get("time", 0.0)
+    elif kind == "end":
         record = trials[event["trial"]]
-        record.changes.append(Change(event["step"], record.knobs, event["knobs"], event["donor"], event["checkpoint"]))
-        record.knobs = event["knobs"]
-    elif event["event"] == "end":
-        record = trials[event["trial"]]
-        record.state, record.reason, record.violations = event["state"], event["reason"], event.get("violations", {})
+        record.state, record.reason, record.ended_s = event["state"], event["reason"], event.get("time")
+    elif kind == "note" and event["kind"] == "out_of_memory":
+        trials[event["trial"]].starved = event["text"]
+    elif kind == "extend":
+        _extend(trials.values(), event["budget"])
+
+
+def _extend(trials: Iterable[TrialRecord], budget: Mapping[str, float]) -> None:
+    """Opens what a larger budget lets go on."""
+    for record in trials:
+        spent = record.state == "stopped" and record.reason.endswith(SPENT)
+        if record.kind == "final":
+            record.superseded = True
+        elif record.kind == "search" and (spent or (record.state == "complete" and "epochs" in budget)):
+            record.state, record.reason, record.ended_s = "running", "", None
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
@@ -214,6 +331,26 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         if line.endswith("\n") and line.strip():
             yield json.loads(line)
+
+
+def take_lock(folder: Path) -> IO[str]:
+    """Locks a sweep's folder until the file that is returned is closed; a few tries, since `driver_of` holds the lock for a moment.
+
+    Raises:
+        SweepStateError: another process is running this sweep.
+    """
+    file = open(folder / LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - held until it is closed
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_RETRY_S)
+        else:
+            return file
+    file.close()
+    raise SweepStateError(
+        f"one process at a time may run a sweep, but another one is running {folder.name!r}; wait for it, or give this one another name"
+    )
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -56,6 +56,16 @@ class TrainingSession(Protocol):
         ...
 
     @property
+    def parameters(self) -> int:
+        """Number of trained values."""
+        ...
+
+    @property
+    def memory_gib(self) -> float:
+        """Greatest memory since the session was opened."""
+        ...
+
+    @property
     def collapse_reason(self) -> str:
         """Why an adversarial game is over; empty while it is not."""
         ...
@@ -99,6 +109,8 @@ class Rooms:
         layers: (model, knobs, data, mask) -> the layer table, one mapping of plain values a row; raises where the model gives none. Touches
             no data.
         picture: (request, checkpoint folder, file) -> None; writes a picture grid of the model of a checkpoint.
+        code: (model) -> a text that changes with the code that a model's results follow from.
+        extra_metrics: (model) -> "min" or "max" for the validation metrics that this model alone has.
         user_errors: root errors of the neighbours, to be shown without a traceback.
     """
 
@@ -112,6 +124,8 @@ class Rooms:
     prepare: Callable[[Mapping[str, Any], Mapping[str, Any]], "DataFacts"]
     layers: Callable[[str, Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], list[dict[str, Any]]]
     picture: Callable[["SessionRequest", Path, Path], None]
+    code: Callable[[str], str]
+    extra_metrics: Callable[[str], Mapping[str, str]]
     user_errors: tuple[type[Exception], ...]
 
 

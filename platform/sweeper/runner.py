@@ -1,28 +1,27 @@
 """One sweep from start to end: prepare, search, train the best again under several seeds, measure it once on the test split."""
 
 import json
-import math
-import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sweeper import cluster, provenance
+from sweeper import cluster, provenance, stop
+from sweeper.budget import Meter
+from sweeper.choice import described
+from sweeper.driver import Driver
+from sweeper.extension import write_spec
 from sweeper.home import Home
-from sweeper.journal import ENDED, Journal, TrialRecord, ranked
-from sweeper.layers import LayerTables
-from sweeper.recorder import Progress, StageListener, SweepRun
-from sweeper.rooms import DataFacts, Rooms, SessionRequest
-from sweeper.search import Assignment, Proposals, check_storage, scheduler
-from sweeper.space import resolve
+from sweeper.journal import Journal, TrialRecord
+from sweeper.keepsakes import keep_pictures, keep_plots
+from sweeper.recorder import Progress
+from sweeper.rooms import DataFacts, Rooms
+from sweeper.search import check_storage
 from sweeper.spec import Spec
-from sweeper.tracking import Store, Writer
-from sweeper.trial import TrialPlan
-
-FINAL_SEED_STEP = 1
+from sweeper.storage import RESERVE_BYTES, guarded, require_room
+from sweeper.sync import told_unsent, tracked
+from sweeper.tracking import Store
+from sweeper.warm_start import mode_of
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,7 @@ class Outcome:
         best: the best search trial; None where none has a value.
         pictures: the picture grids, the best trial's first.
         wall_s: wall time of this call in seconds.
+        unsent: what the store has not taken and how to send it; empty where it has everything.
     """
 
     name: str
@@ -46,9 +46,12 @@ class Outcome:
     best: TrialRecord | None
     pictures: list[Path]
     wall_s: float
+    unsent: str = ""
 
 
-def run(spec: Spec, rooms: Rooms, home: Home, progress: Progress, *, spec_name: str, address: str | None = None) -> Outcome:
+def run(
+    spec: Spec, rooms: Rooms, home: Home, progress: Progress, *, spec_name: str, address: str | None = None, fresh: bool = False
+) -> Outcome:
     """Runs a sweep, or goes on with one that was interrupted.
 
     Args:
@@ -58,9 +61,11 @@ def run(spec: Spec, rooms: Rooms, home: Home, progress: Progress, *, spec_name: 
         progress: the screen.
         spec_name: the shipped spec's name or the file's stem, kept as a tag for the reports.
         address: of a running Ray cluster; None = this machine.
+        fresh: train again what an earlier trial with the same code, data and configuration has trained.
 
     Raises:
-        SweepError: resources that cannot be had, a store that does not answer, a sweep that another process runs.
+        SweepError: resources that cannot be had, a store that does not answer before the first trial, a sweep that another process runs, a
+            folder that is full or gone.
         KeyboardInterrupt: after the sweep was left in a state that `sweep resume` takes up.
     """
     begun_s = time.monotonic()
@@ -68,28 +73,33 @@ def run(spec: Spec, rooms: Rooms, home: Home, progress: Progress, *, spec_name: 
     facts = rooms.prepare(spec.data.model_dump(), spec.mask.model_dump())
     if facts.skipped:
         progress.note(f"{len(facts.skipped)} images did not decode and were left out, the first: {facts.skipped[0]}")
+    modes = {metric: mode_of(rooms, spec, metric) for metric in (spec.objective.metric, *spec.objective.also)}
     with cluster.connected(address):
         at_once = cluster.check_resources(spec.resources)
         store = Store(home.store_uri)
         folder = home.folder(spec.name)
-        with Journal(folder) as journal:
-            (folder / "spec.yaml").write_text(spec.to_yaml())
-            with _tracked(spec, rooms, store, journal, progress, facts, spec_name) as sweep_run:
-                _search(spec, rooms, sweep_run, facts, at_once)
-                best = _best(sweep_run)
-                if best is not None:
-                    _finals(spec, rooms, sweep_run, best, at_once)
-                pictures = _keep_pictures(spec, rooms, sweep_run)
-            records = list(journal.trials.values())
-            return Outcome(spec.name, sweep_run.parent, records, facts, best, pictures, time.monotonic() - begun_s)
+        with Journal(folder) as journal, guarded(folder):
+            require_room(folder, RESERVE_BYTES)
+            write_spec(folder, spec)
+            journal.sweep(_tags(spec, facts, spec_name, modes) | {stop.DRIVER_TAG: journal.driver}, _baseline(facts))
+            with tracked(spec, rooms, home, store, journal, progress) as sweep_run:
+                meter = Meter(spec.budget, spec.resources.gpus, cluster.node_types, journal.spent)
+                driver = Driver(spec, rooms, home, facts, sweep_run, meter, at_once, modes, fresh)
+                driver.search()
+                driver.finals()
+                pictures = keep_pictures(spec, rooms, driver)
+                if spec.pictures:
+                    keep_plots(spec, rooms, driver)
+            if sweep_run.keeper is not None:
+                sweep_run.keeper.finish(journal.trials)
+            unsent = told_unsent(sweep_run, home)
+            records, best = list(journal.trials.values()), next(iter(driver.leaders()), None)
+            return Outcome(spec.name, sweep_run.parent, records, facts, best, pictures, time.monotonic() - begun_s, unsent)
 
 
-@contextmanager
-def _tracked(
-    spec: Spec, rooms: Rooms, store: Store, journal: Journal, progress: Progress, facts: DataFacts, spec_name: str
-) -> Iterator[SweepRun]:
-    """The sweep's MLflow run for the length of a `with`; whatever ends it, no run is left RUNNING."""
-    mode = rooms.metrics[spec.objective.metric]
+def _tags(spec: Spec, facts: DataFacts, spec_name: str, modes: Mapping[str, str]) -> dict[str, str]:
+    """What the sweep's run says of it."""
+    choose = spec.objective.choose
     tags = {
         "sweep.spec": spec_name,
         "sweep.model": ", ".join(spec.models),
@@ -99,155 +109,17 @@ def _tracked(
         "sweep.image_px": str(spec.data.image_px),
         "sweep.mask": spec.mask.described,
         "sweep.objective": spec.objective.metric,
-        "sweep.mode": mode,
-        "sweep.also": json.dumps({name: rooms.metrics[name] for name in spec.objective.also}),
+        "sweep.mode": modes[spec.objective.metric],
+        "sweep.also": json.dumps({name: modes[name] for name in spec.objective.also}),
+        "sweep.choose": "" if choose is None else described(choose),
         "sweep.epochs": f"{spec.budget.epochs:g}",
+        "sweep.budget": spec.budget.model_dump_json(),
         "hardware.driver": provenance.machine(),
         "hardware.cluster": cluster.node_hardware(),
     }
-    parent = store.begin(spec.name, "sweep", None, None, tags | provenance.code_tags() | provenance.version_tags(), {})
-    store.log_file(parent, journal.folder / "spec.yaml")
-    writer = Writer(store)
-    layers = LayerTables(rooms, spec.data.model_dump(), spec.mask.model_dump(), progress.note)
-    run = SweepRun(spec.name, spec.objective.metric, mode, tuple(spec.objective.also), journal, store, writer, parent, progress, layers)
-    state = "failed"
-    try:
-        for split, metrics in facts.baseline.items():
-            writer.metrics(parent, 0, {f"ring_mean_{split}_{name}": value for name, value in metrics.items()})
-        with run.interrupt:
-            run.catch_up()
-            yield run
-            run.interrupt.check()
-        state = "finished"
-    except KeyboardInterrupt:
-        state = "interrupted"
-        raise
-    finally:
-        run.close()
-        best = _best(run)
-        if best is not None:
-            value = best.best(run.metric, run.mode)
-            writer.metrics(parent, 0, {"best_value": value[1] if value else math.nan})
-            writer.tags(parent, {"sweep.best": best.trial})
-            run.keep_layers(parent, best.model, best.knobs)
-        writer.end(parent, state)
-        writer.close()
+    return tags | provenance.code_tags() | provenance.version_tags()
 
 
-def _search(spec: Spec, rooms: Rooms, run: SweepRun, facts: DataFacts, at_once: int) -> None:
-    """The search stage; returns at once where it was finished before."""
-    folder = run.journal.folder
-    records = [record for record in run.journal.trials.values() if record.kind == "search"]
-    also = {name: rooms.metrics[name] for name in spec.objective.also}
-    searched = resolve(spec, rooms)
-    proposals = Proposals(spec, searched, run.mode, folder, also)
-    unfinished = proposals.reconcile(records, run.metric, run.mode)
-    for note in proposals.notes:
-        run.progress.note(note)
-    todo = [_continued(record, folder) for record in unfinished]
-    ended = sum(record.state in ENDED for record in records)
-    left = proposals.limit - proposals.begun() + len(todo)
-    ends_s = None if spec.budget.wall_s is None else time.monotonic() + spec.budget.wall_s - run.journal.spent_s
-    run.progress.stage("search", proposals.limit, ended)
-    if left and (ends_s is None or ends_s > time.monotonic()):
-        steps = math.ceil(spec.budget.epochs * facts.counts["train"] / (spec.budget.step_images or facts.counts["train"]))
-        rungs = scheduler(spec, run.mode, steps, records, searched[spec.models[0]])
-        listener = StageListener(run, proposals, todo, ends_s)
-        plan = _plan(spec, rooms)
-        cluster.run_trials(plan, listener, rungs, spec.resources, folder / "checkpoints", at_once=at_once, limit=left)
-
-
-def _finals(spec: Spec, rooms: Rooms, run: SweepRun, best: TrialRecord, at_once: int) -> None:
-    """Trains the best configuration, or every complete one, again under fresh seeds; each is measured once on the test split.
-
-    With `retrain: false` the trials' own checkpoints are measured; a best one that the scheduler stopped is trained to the end first.
-    """
-    folder, known = run.journal.folder, run.journal.trials
-    planned = {f"final-{index}": (best, index) for index in range(spec.seeds)}
-    if spec.finals == "every":
-        complete = [record for record in known.values() if record.kind == "search" and record.state == "complete"]
-        planned = {f"final-{record.number:04d}-{index}": (record, index) for record in complete for index in range(spec.seeds)}
-    todo = []
-    for trial, (chosen, index) in planned.items():
-        record = known.get(trial)
-        if record is None and not spec.retrain:
-            todo.append(replace(_continued(chosen, folder), trial=trial, number=index))
-        elif record is None:
-            todo.append(Assignment(trial, index, chosen.model, chosen.knobs, spec.search.seed + FINAL_SEED_STEP + index))
-        elif record.state not in ENDED:
-            todo.append(_continued(record, folder))
-    run.progress.stage("final", len(planned), len(planned) - len(todo))
-    if todo:
-        listener = StageListener(run, None, todo)
-        rungs = scheduler(spec.model_copy(update={"scheduler": type(spec.scheduler)()}), run.mode, 1)
-        plan = _plan(spec, rooms)
-        cluster.run_trials(plan, listener, rungs, spec.resources, folder / "checkpoints", at_once=at_once, limit=len(todo))
-
-
-def _continued(record: TrialRecord, folder: Path) -> Assignment:
-    """A begun trial, to go on from its checkpoints; from another one's, where it was about to and has not trained since."""
-    checkpoints = [str(path) for path in cluster.checkpoints_of(folder / "checkpoints", record.trial)]
-    if record.changes and record.changes[-1].step >= max(record.results, default=0):
-        checkpoints.insert(0, str(folder / "checkpoints" / record.changes[-1].checkpoint))
-    return Assignment(record.trial, record.number, record.model, record.knobs, record.seed, checkpoints)
-
-
-def _plan(spec: Spec, rooms: Rooms) -> TrialPlan:
-    return TrialPlan(rooms, session_request(spec, spec.models[0], {}, spec.search.seed), spec.budget.epochs, spec.scheduler.stop_collapsed)
-
-
-def session_request(spec: Spec, model: str, knobs: Mapping[str, Any], seed: int) -> SessionRequest:
-    """What defines one training run of a sweep."""
-    return SessionRequest(
-        model=model,
-        knobs=knobs,
-        data=spec.data.model_dump(),
-        mask=spec.mask.model_dump(),
-        seed=seed,
-        objective=spec.objective.metric,
-        step_images=spec.budget.step_images,
-        device="cuda" if spec.resources.gpus else "cpu",
-        threads=max(1, int(spec.resources.cpus)),
-    )
-
-
-def _best(run: SweepRun) -> TrialRecord | None:
-    best = ranked(run.journal.trials.values(), run.metric, run.mode)
-    return best[0] if best else None
-
-
-def _keep_pictures(spec: Spec, rooms: Rooms, run: SweepRun) -> list[Path]:
-    """Picture grids of the best trials, and the best one's checkpoint, on disk and in MLflow."""
-    folder = run.journal.folder
-    pictures = []
-    for place, record in enumerate(ranked(run.journal.trials.values(), run.metric, run.mode)[: max(spec.pictures, 1)]):
-        checkpoints = cluster.checkpoints_of(folder / "checkpoints", record.trial)
-        file = folder / "pictures" / f"{record.trial}.png"
-        if place < spec.pictures:
-            checkpoints = _draw(spec, rooms, run, record, checkpoints, file)
-        if not checkpoints:
-            run.progress.note(f"{record.trial} has no whole checkpoint left: no picture")
-            continue
-        if place == 0:
-            run.store.log_file(run.parent, checkpoints[0] / "checkpoint.pt", "best")
-        if place < spec.pictures:
-            run.store.log_file(run.run_ids[record.trial], file, "pictures")
-            pictures.append(file)
-            if place == 0:
-                shutil.copy(file, folder / "pictures" / "best.png")
-                run.store.log_file(run.parent, folder / "pictures" / "best.png", "pictures")
-    return pictures
-
-
-def _draw(spec: Spec, rooms: Rooms, run: SweepRun, record: TrialRecord, checkpoints: list[Path], file: Path) -> list[Path]:
-    """Draws a trial's picture grid from its newest checkpoint that is whole; returns that one and those before it."""
-    file.parent.mkdir(exist_ok=True)
-    request = replace(session_request(spec, record.model, record.knobs, record.seed), device="cpu", threads=None)
-    for number, checkpoint in enumerate(checkpoints):
-        try:
-            rooms.picture(request, checkpoint, file)
-        except rooms.user_errors as error:
-            run.progress.note(str(error))
-        else:
-            return checkpoints[number:]
-    return []
+def _baseline(facts: DataFacts) -> dict[str, float]:
+    """The plain fill's metrics, as the sweep's own run has them."""
+    return {f"ring_mean_{split}_{name}": value for split, metrics in facts.baseline.items() for name, value in metrics.items()}

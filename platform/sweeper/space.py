@@ -128,3 +128,9 @@ def grid(searched: Mapping[str, KnobSearch], configurations: Sequence[Mapping[st
             cells.append({name: cell[name] for name in searched})
     first = first_configuration(searched)
     return sorted(cells, key=lambda cell: cell != first)
+
+
+def in_words(knob: str, unit: str) -> str:
+    """A knob's name as people write it, with its unit where it does not say it: "hole (px)", "base filters", "rate (per step)"."""
+    name = (knob.removesuffix("_px") if unit == "px" else knob).replace("_", " ")
+    return name if not unit or name.endswith(unit) else f"{name} ({unit})"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,17 +15,23 @@ from sweeper.errors import SpecError
 SEARCH_ALL = "search"
 SEED = "seed"
 MODEL = "model"
+MASKED = "masked"
 COSTS = {
     "parameters": "trained values of all networks",
-    "train_image_s": "seconds of training an image, on the node that ran the trial",
+    "train_image_s": "seconds an image of training, measurements included, on the node that ran the trial",
     "memory_gib": "greatest memory of the trial's process in GiB",
 }
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 with the numbers of YAML 1.2: 1e-3 is a number, not text."""
+    """YAML 1.1 with the numbers and truth values of YAML 1.2: 1e-3 is a number, and "on" is text."""
 
 
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:bool"]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789"))
 
 
@@ -262,7 +269,7 @@ class Spec(_Section):
         finals: "best" trains the best configuration again; "every" each one that was trained to its end, for a grid whose points are all
             wanted on the test split.
         retrain: false measures them as the search has trained them, once each, and trains nothing again.
-        pictures: for how many of the best trials a picture grid is kept.
+        pictures: for how many of the best trials a picture grid is kept; with 0 no plots of the sweep are drawn either.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
@@ -304,6 +311,32 @@ class Spec(_Section):
     def to_yaml(self) -> str:
         """The resolved spec, every default written out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    def to_public_yaml(self) -> str:
+        """The same with what may hold a secret masked: the command, the webhook beyond its host, the study's password."""
+        fields = self.model_dump(mode="json")
+        fields["notify"] |= {"command": self.notify.command and MASKED, "webhook": self.notify.webhook and _host_alone(self.notify.webhook)}
+        fields["study"] = self.study and _without_login(self.study)
+        return yaml.safe_dump(fields, sort_keys=False)
+
+    def write(self, path: Path) -> None:
+        """Keeps the resolved spec in a file; where it may hold a secret only the owner may read it."""
+        secret = self.to_public_yaml() != self.to_yaml()
+        path.touch(mode=0o600 if secret else 0o666)
+        if secret:
+            path.chmod(0o600)
+        path.write_text(self.to_yaml(), encoding="utf-8")
+
+
+def _host_alone(address: str) -> str:
+    """A web address without login, path and query."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.hostname}/{MASKED}"
+
+
+def _without_login(address: str) -> str:
+    """A database's address without user and password, and without options."""
+    return re.sub(r"\?.*", f"?{MASKED}", re.sub(r"//[^/]*@", f"//{MASKED}@", address))
 
 
 def shipped() -> dict[str, Path]:

@@ -1,7 +1,7 @@
 """The one place that writes to and reads from MLflow.
 
-A sweep is one parent run; each of its trials is one nested child run, found again by its name after any restart. `Writer` sends
-metrics in batches from a thread of its own, so that neither training nor the search waits for the store.
+A sweep is one parent run; each of its trials is one nested child run, found again by its name after any restart. While a sweep runs,
+`sweeper.writer` calls `Store` from a thread of its own, so that neither training nor the search waits for it.
 
 Tags of every run: `sweep.name`, `sweep.role` ("sweep", "search" or "final"), `sweep.state`; children have `sweep.trial`
 ("NAME/search-0007").
@@ -9,47 +9,44 @@ Tags of every run: `sweep.name`, `sweep.role` ("sweep", "search" or "final"), `s
 
 import logging
 import os
-import queue
 import sqlite3
-import threading
-import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 import mlflow
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
 from sweeper.errors import TrackingError
+from sweeper.rows import EXPERIMENT, SUMMARY, trial_row, trial_table
+from sweeper.rows import SweepRow as SweepRow
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
-EXPERIMENT = "inpaint-sweeps"
 METRICS_A_CALL = 1000
 PARAMS_A_CALL = 100
 PAGE = 1000
-RETRY_S = 1.0
-LAST_TRIES = 3
 STATUS = {
     "running": "RUNNING",
     "complete": "FINISHED",
-    "infeasible": "FINISHED",
     "stopped": "FINISHED",
     "collapsed": "FINISHED",
+    "infeasible": "FINISHED",
     "finished": "FINISHED",
     "diverged": "FAILED",
     "failed": "FAILED",
@@ -58,15 +55,13 @@ STATUS = {
 _STORE_ERRORS = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
 
 
-@dataclass(frozen=True)
-class SweepRow:
-    """One sweep as the store has it: its run's id, tags, metrics, and when it began (seconds since 1970)."""
+class Point(NamedTuple):
+    """One value of one metric; the same point twice is one point in the store, which its time is part of."""
 
-    run_id: str
     name: str
-    tags: Mapping[str, str]
-    metrics: Mapping[str, float]
-    started_s: float
+    value: float
+    step: int
+    time_s: float
 
 
 class Store:
@@ -124,19 +119,39 @@ class Store:
         """A sweep's children, one row each.
 
         Returns:
-            Columns "run_id", "trial", "role", "state", "reason", "seed", "artifacts", "started_s", "ended_s", then "param.KNOB" (text)
-            and "metric.NAME" (the last value).
+            The columns of `rows.trial_row`.
         """
         runs = self._search(f"tags.`sweep.name` = '{name}' and tags.`sweep.role` != 'sweep'")
-        return pd.DataFrame([_trial_row(run) for run in runs]) if runs else pd.DataFrame(columns=["run_id", "trial", "role", "state"])
+        return trial_table([_trial_row(run) for run in runs])
+
+    def steps(self, run_ids: Sequence[str]) -> pd.DataFrame:
+        """Metrics by step: columns "run_id", "step", "metric", "value". One call a run and metric, as MLflow's interface has it."""
+        rows = []
+        with self._asked_to("be readable"):
+            for run_id in run_ids:
+                for metric in self.client.get_run(run_id).data.metrics:
+                    if not metric.startswith(SUMMARY):
+                        points = self.client.get_metric_history(run_id, metric)
+                        rows += [(run_id, point.step, metric, float(point.value)) for point in points]
+        found = pd.DataFrame(rows, columns=["run_id", "step", "metric", "value"])
+        return found.sort_values(["run_id", "step", "metric"], ignore_index=True)
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """(step, value) of a run's metric, by step."""
         with self._asked_to("be readable"):
             return sorted({(point.step, point.value) for point in self.client.get_metric_history(run_id, metric)})
 
-    def begin(self, name: str, role: str, trial: str | None, parent: str | None, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
-        """Finds or makes a run and sets it to RUNNING.
+    def begin(
+        self,
+        name: str,
+        role: str,
+        trial: str | None,
+        parent: str | None,
+        tags: Mapping[str, str],
+        params: Mapping[str, Any],
+        started_s: float | None = None,
+    ) -> str:
+        """Finds or makes a run and sets it to RUNNING; of several, which a call that timed out may have left, the oldest stays.
 
         Args:
             name: the sweep's.
@@ -144,31 +159,93 @@ class Store:
             trial: the trial's name; None for the sweep itself.
             parent: the sweep's run id; None for the sweep itself.
             tags: more tags.
-            params: logged when the run is made.
+            params: the configuration; what the run has of it already is not sent again.
+            started_s: when it began, in seconds since 1970; None = now.
 
         Returns:
             The run's id.
         """
-        identity = {"sweep.name": name, "sweep.role": role} | ({"sweep.trial": f"{name}/{trial}"} if trial else {})
+        identity = {"sweep.name": name} | ({"sweep.trial": f"{name}/{trial}"} if trial else {"sweep.role": role})
         rule = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
-        every = identity | {"sweep.state": "running"} | dict(tags) | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
+        every = identity | {"sweep.role": role, "sweep.state": "running"} | dict(tags) | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
         with self._asked_to("take a new run"):
             found = self._search(rule)
             if found:
-                run_id = str(found[0].info.run_id)
-                self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in every.items()])
-                self.client.update_run(run_id, status="RUNNING")
-                return run_id
-            run = self.client.create_run(self.experiment, tags=every, run_name=trial or name)
-            logged = [Param(key, str(value)) for key, value in params.items()]
+                run = found[-1]
+                self.client.log_batch(run.info.run_id, tags=[RunTag(key, value) for key, value in every.items()])
+                self.client.update_run(run.info.run_id, status="RUNNING")
+                for twin in found[:-1]:
+                    self.client.delete_run(twin.info.run_id)
+            else:
+                start_time = None if started_s is None else int(started_s * 1000)
+                run = self.client.create_run(self.experiment, start_time=start_time, tags=every, run_name=trial or name)
+            logged = [Param(key, str(value)) for key, value in params.items() if key not in run.data.params]
             for start in range(0, len(logged), PARAMS_A_CALL):
                 self.client.log_batch(run.info.run_id, params=logged[start : start + PARAMS_A_CALL])
             return str(run.info.run_id)
+
+    def log(self, run_id: str, points: Sequence[Point], tags: Mapping[str, str]) -> None:
+        """Takes points and tags of a run, in as few calls as the store allows."""
+        metrics = [Metric(point.name, point.value, int(point.time_s * 1000), point.step) for point in points]
+        with self._asked_to("take metrics"):
+            for start in range(0, max(len(metrics), 1), METRICS_A_CALL):
+                more = [RunTag(key, value) for key, value in tags.items()] if start == 0 else []
+                self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_CALL], tags=more)
+
+    def log_text(self, run_id: str, name: str, text: str) -> None:
+        """Keeps a small text file with a run."""
+        with self._asked_to(f"keep {name}"):
+            self.client.log_text(run_id, text, name)
+
+    def tags(self, run_id: str) -> dict[str, str]:
+        """A run's tags."""
+        with self._asked_to("be readable"):
+            return dict(self.client.get_run(run_id).data.tags)
+
+    def tag(self, run_id: str, key: str, value: str) -> None:
+        """Sets a run's tag, at once."""
+        with self._asked_to(f"take the tag {key}"):
+            self.client.set_tag(run_id, key, value)
+
+    def delete(self, name: str, note: Callable[[str], None]) -> int:
+        """Deletes a sweep's runs and their artifacts; what `mlflow gc` would free stays in the database, marked as deleted.
+
+        Args:
+            name: the sweep's.
+            note: hears of artifacts that cannot be removed.
+
+        Returns:
+            How many runs there were.
+        """
+        runs = self._search(f"tags.`sweep.name` = '{name}'")
+        for run in runs:
+            place = str(run.info.artifact_uri)
+            if not place.rstrip("/").endswith(f"/{run.info.run_id}/artifacts"):  # only what MLflow has made for this run
+                note(f"the artifacts of {run.info.run_id} lie at {place}, no place that MLflow gives a run: they stay")
+                continue
+            try:
+                get_artifact_repository(place).delete_artifacts()
+            except (*_STORE_ERRORS, NotImplementedError) as error:
+                note(f"the artifacts at {place} stay: {str(error).strip().splitlines()[0]}")
+        with self._asked_to(f"delete the runs of {name}"):
+            for run in runs:
+                self.client.delete_run(run.info.run_id)
+        return len(runs)
+
+    def log_folder(self, run_id: str, path: Path, folder: str) -> None:
+        """Keeps a folder's files with a run."""
+        with self._asked_to(f"keep {path.name}"):
+            self.client.log_artifacts(run_id, str(path), folder)
 
     def log_file(self, run_id: str, path: Path, folder: str | None = None) -> None:
         """Keeps a file with a run."""
         with self._asked_to(f"keep {path.name}"):
             self.client.log_artifact(run_id, str(path), folder)
+
+    def end(self, run_id: str, state: str, ended_s: float | None = None) -> None:
+        """Closes a run; `state` is a key of `STATUS`, `ended_s` in seconds since 1970, None = now."""
+        with self._asked_to("close a run"):
+            self.client.set_terminated(run_id, STATUS[state], None if ended_s is None else int(ended_s * 1000))
 
     def fetch(self, run_id: str, artifact: str) -> Path:
         """A run's file, copied here where the store is elsewhere.
@@ -210,97 +287,6 @@ class Store:
             ) from error
 
 
-class Writer:
-    """Sends metrics, small files and ends to the store from its own thread, many in one call.
-
-    Thread safety: any thread may call. A call that the store refuses is tried again until `close` gives up.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._queue: queue.Queue[tuple[str, str, Any] | None] = queue.Queue()
-        self._unsent = ""
-        self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
-        self._thread.start()
-
-    def metrics(self, run_id: str, step: int, values: Mapping[str, float]) -> None:
-        """Metrics of one step."""
-        now = int(time.time() * 1000)
-        self._queue.put((run_id, "metrics", [Metric(key, float(value), now, step) for key, value in values.items()]))
-
-    def tags(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Tags of a run."""
-        self._queue.put((run_id, "tags", [RunTag(key, value) for key, value in tags.items()]))
-
-    def file(self, run_id: str, name: str, text: str) -> None:
-        """A small text file to keep with a run."""
-        self._queue.put((run_id, "file", (name, text)))
-
-    def end(self, run_id: str, state: str, reason: str = "") -> None:
-        """A run's end; `state` is a key of `STATUS`."""
-        tags = {"sweep.state": state} | ({"sweep.reason": reason[:5000]} if reason else {})
-        self._queue.put((run_id, "tags", [RunTag(key, value) for key, value in tags.items()]))
-        self._queue.put((run_id, "status", STATUS[state]))
-
-    def close(self, timeout_s: float = 60.0) -> None:
-        """Sends what is left.
-
-        Raises:
-            TrackingError: the store has not taken everything.
-        """
-        self._queue.put(None)
-        self._thread.join(timeout_s)
-        if self._thread.is_alive() or self._unsent:
-            raise TrackingError(
-                f"the MLflow store at {self._store.uri} must take every metric, but some are unsent ({self._unsent or 'it is slow'}); "
-                "the sweep's journal has them: mend the store, then run 'sweep resume'"
-            )
-
-    def _work(self) -> None:
-        """Takes everything that waits and sends it; keeps what the store refuses for the next round; ends at None."""
-        refused: list[tuple[str, str, Any]] = []
-        closing = False
-        last_tries = LAST_TRIES
-        while not closing or (refused and last_tries):
-            fresh: list[tuple[str, str, Any] | None] = []
-            if refused:
-                time.sleep(RETRY_S)
-                last_tries -= closing
-            elif not closing:
-                fresh = [self._queue.get()]
-            while not self._queue.empty():
-                fresh.append(self._queue.get_nowait())
-            closing = closing or None in fresh
-            refused = self._send_all(refused + [entry for entry in fresh if entry is not None])
-
-    def _send_all(self, entries: Sequence[tuple[str, str, Any]]) -> list[tuple[str, str, Any]]:
-        """Sends entries, one call a run; returns those that the store refused."""
-        refused: list[tuple[str, str, Any]] = []
-        self._unsent = ""
-        for run_id in dict.fromkeys(entry[0] for entry in entries):
-            mine = [entry for entry in entries if entry[0] == run_id]
-            try:
-                self._send(run_id, mine)
-            except Exception as error:  # whatever it is: a thread that ends here would lose every later metric without a word
-                self._unsent = (str(error).strip() or type(error).__name__).splitlines()[0]
-                refused += mine
-        return refused
-
-    def _send(self, run_id: str, entries: Sequence[tuple[str, str, Any]]) -> None:
-        metrics = [metric for _, kind, payload in entries if kind == "metrics" for metric in payload]
-        tags = [tag for _, kind, payload in entries if kind == "tags" for tag in payload]
-        client = self._store.client
-        for _, kind, payload in entries:
-            if kind == "file":
-                name, text = payload
-                client.log_text(run_id, text, name)
-        for start in range(0, max(len(metrics), 1), METRICS_A_CALL):
-            client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_CALL], tags=tags if start == 0 else [])
-        for _, kind, payload in entries:
-            if kind == "status":
-                client.set_terminated(run_id, status=payload)
-
-
 def _sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
@@ -316,18 +302,5 @@ def _sweep_row(run: Run) -> SweepRow:
 
 
 def _trial_row(run: Run) -> dict[str, Any]:
-    tags = run.data.tags
-    row: dict[str, Any] = {
-        "run_id": run.info.run_id,
-        "trial": tags["sweep.trial"].split("/", 1)[1],
-        "role": tags["sweep.role"],
-        "state": tags.get("sweep.state", ""),
-        "status": run.info.status,
-        "reason": tags.get("sweep.reason", ""),
-        "seed": int(tags.get("sweep.seed", -1)),
-        "artifacts": run.info.artifact_uri,
-        "started_s": run.info.start_time / 1000,
-        "ended_s": run.info.end_time / 1000 if run.info.end_time else float("nan"),
-    }
-    row |= {f"param.{key}": value for key, value in run.data.params.items()}
-    return row | {f"metric.{key}": value for key, value in run.data.metrics.items()}
+    info, data = run.info, run.data
+    return trial_row(info.run_id, info.status, info.artifact_uri, (info.start_time, info.end_time), data.tags, data.params, data.metrics)

@@ -1,17 +1,27 @@
 """The one Ray Tune trainable: wraps any registered model, one step a call, in a worker process that is used again and again."""
 
 import dataclasses
+import gc
 import math
+import re
+import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ray.tune
 
+from sweeper.constraints import broken
+from sweeper.retention import size_of
 from sweeper.rooms import Rooms, SessionRequest, TrainingSession
+from sweeper.spec import Constraint
+from sweeper.storage import RESERVE_BYTES, require_room
 
 CHECKPOINT_ERROR = "CheckpointError"
 CLOCK_FILE = "wall_s.txt"
+# as torch says it on CPUs and GPUs, Python and NumPy, and Ray's watch over a node's memory
+_MEMORY = re.compile(r"OutOfMemoryError|MemoryError|DefaultCPUAllocator|out of memory|running low on memory")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,29 +33,39 @@ class TrialPlan:
         request: the session's settings; model, knobs and seed are each trial's own.
         epochs: greatest number of epochs a trial.
         stop_collapsed: end a trial whose adversarial game has collapsed.
+        constraints: limits; a model that breaks one by its size alone is not trained.
+        user_modules: folder in which a user's own model is looked for, after everything that is installed; "" = nowhere else.
+        storage: folder of the checkpoints, as the driver sees it; empty = not looked at.
     """
 
     rooms: Rooms
     request: SessionRequest
     epochs: float
     stop_collapsed: bool = True
+    constraints: tuple[Constraint, ...] = ()
+    user_modules: str = ""
+    storage: str = ""
 
 
 class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
     """Trains one configuration after another.
 
-    A result holds "metrics" (the session's, and "wall_s", the seconds that all steps so far took), the objective's value under its own
-    name, "step", and at the end one of
+    A result holds "metrics" (the session's, "wall_s", the seconds that all steps so far took, and the costs of `sweeper.spec.COSTS`), the
+    objective's value under its own name, "step", and at the end one of
     "finished": True (the whole budget was trained),
     "diverged": what was not finite, "loss" or the objective (the checkpoint of the step before stays the last),
     "collapsed": why the adversarial game is over,
-    "failed": a message for the user.
+    "infeasible": the limit that the model breaks by its size,
+    "failed": a message for the user,
+    "starved": what there was no memory for.
     A final run that has finished adds "test": the metrics on the test split, measured this once with the weights of the best step.
     """
 
     def setup(self, config: dict[str, Any], plan: TrialPlan) -> None:
         """Opens the session of the first configuration."""
         self._plan = plan
+        if plan.user_modules and plan.user_modules not in sys.path:
+            sys.path.append(plan.user_modules)
         self._open(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -55,17 +75,31 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Trains one step; see the class for what is reported."""
+        try:
+            return self._step()
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out_of_memory(error):
+                raise
+            self._starve(error)
+        return self._starving()
+
+    def _step(self) -> dict[str, Any]:
+        if self._starved:
+            return self._starving()
         if self._session is None:
             return {"failed": self._failure, "done": True}
         if self._trained():  # by the trial that it goes on from, or interrupted before its end
             return self._as_it_is(self._session)
+        too_large = broken(self._plan.constraints, {"parameters": self._session.parameters})
+        if too_large:
+            return {"step": 0, "infeasible": too_large, "metrics": {"parameters": float(self._session.parameters)}, "done": True}
         begun_s = time.monotonic()
         try:
             metrics = self._session.step()
         except self._plan.rooms.user_errors as error:
             return {"failed": str(error), "done": True}
         self._wall_s += time.monotonic() - begun_s
-        result: dict[str, Any] = {"step": self._session.steps, "metrics": metrics | {"wall_s": self._wall_s}}
+        result: dict[str, Any] = {"step": self._session.steps, "metrics": metrics | self._costs(self._session, metrics)}
         objective = self._request.objective
         for name in ("loss", objective):
             if not math.isfinite(metrics[name]):
@@ -80,6 +114,13 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
                 result["test"] = self._session.evaluate("test")
         return result | {"should_checkpoint": True}
 
+    def _costs(self, session: TrainingSession, metrics: Mapping[str, float]) -> dict[str, float]:
+        """What the training has cost so far."""
+        costs = {"wall_s": self._wall_s, "parameters": session.parameters, "memory_gib": session.memory_gib}
+        if metrics.get("images_seen"):
+            costs["train_image_s"] = self._wall_s / metrics["images_seen"]
+        return {name: float(value) for name, value in costs.items()}
+
     def _as_it_is(self, session: TrainingSession) -> dict[str, Any]:
         """The result of a session with nothing left to train; a final run measures both splits with the weights of the best step."""
         result: dict[str, Any] = {"step": session.steps, "finished": True, "done": True}
@@ -87,6 +128,7 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
             return result
         session.restore_best()
         metrics = session.evaluate("validation") | {"epoch": session.epoch, "wall_s": self._wall_s}
+        metrics["parameters"] = float(session.parameters)
         objective = self._request.objective
         return result | {"metrics": metrics, objective: metrics[objective], "test": session.evaluate("test")}
 
@@ -95,28 +137,52 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
         return self._session is not None and self._session.epoch >= self._plan.epochs - 1e-9
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Writes the session."""
+        """Writes the session; Ray moves it to the sweep's folder, where there must be room for it.
+
+        Raises:
+            StorageError: there is not.
+        """
         if self._session is not None:
             self._session.save(Path(checkpoint_dir))
             (Path(checkpoint_dir) / CLOCK_FILE).write_text(f"{self._wall_s:.3f}")
+            storage = Path(self._plan.storage)
+            if self._plan.storage and storage.is_dir():  # elsewhere than on the driver's machine it may be another disk
+                require_room(storage, size_of(Path(checkpoint_dir)) + RESERVE_BYTES)
 
     def load_checkpoint(self, checkpoint: str) -> None:
         """Continues after a lost worker; a damaged checkpoint gives way to the one before it."""
         folder = Path(checkpoint)
         older = sorted((path for path in folder.parent.glob("checkpoint_*") if path.name < folder.name), reverse=True)
-        self._continue([str(folder), *map(str, older)])
+        self._continue([str(folder), *map(str, older), *self._resume_from])
 
     def _open(self, config: dict[str, Any]) -> None:
         self._session: TrainingSession | None = None
         self._failure = ""
+        self._starved = str(config.get("starved", ""))
+        self._resume_from = list(config["resume_from"])
         self._wall_s = 0.0
         self._final = config["trial"].startswith("final")
         self._request = dataclasses.replace(self._plan.request, model=config["model"], knobs=config["knobs"], seed=config["seed"])
+        if self._starved:
+            return
         try:
             self._session = self._plan.rooms.open_session(self._request)
-            self._continue(config["resume_from"])
+            self._continue(self._resume_from)
         except self._plan.rooms.user_errors as error:
             self._session, self._failure = None, str(error)
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out_of_memory(error):
+                raise
+            self._starve(error)
+
+    def _starve(self, error: Exception) -> None:
+        """Lets go of everything: the next configuration in this process needs the memory."""
+        self._session = None
+        self._starved = (str(error).strip() or type(error).__name__).splitlines()[0]
+        gc.collect()
+
+    def _starving(self) -> dict[str, Any]:
+        return {"starved": self._starved, "done": True}
 
     def _continue(self, checkpoints: list[str]) -> None:
         """Loads the first checkpoint that is whole; starts over where none is."""
@@ -130,6 +196,16 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
                 if type(error).__name__ != CHECKPOINT_ERROR:
                     raise
                 self._session = self._plan.rooms.open_session(self._request)
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that there was too little memory."""
+    return isinstance(error, MemoryError) or tells_of_memory(f"{type(error).__name__}: {error}")
+
+
+def tells_of_memory(text: str) -> bool:
+    """Whether an error's text says that there was too little memory."""
+    return _MEMORY.search(text) is not None
 
 
 def _clock(checkpoint: Path) -> float:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sweeper.tracking import Store, Writer
+from sweeper.tracking import Store
+from sweeper.writer import Writer
 
 CIFAR10_COUNTS = {"train": 45000, "validation": 5000, "test": 10000}
 

@@ -85,7 +85,7 @@ def test_settings_that_are_not_the_sources_are_named(built: Built) -> None:
 def test_table_2_gives_means_over_seeds_and_says_what_the_source_does_not_give(built: Built) -> None:
     page = (built.folder / "tables" / "beyond_cnns_2.md").read_text()
     assert "| ring mean (plain fill) | not given in the source | 6.25 (run 1) |  |\n" in page
-    assert "| CNN autoencoder | not given in the source | 2.50 ± 0.71 (runs 2, 3) |  |\n" in page
+    assert "| CNN autoencoder | not given in the source | 2.50 ± 0.71, n = 2 (runs 2, 3) |  |\n" in page
     assert "| WGAN | not given in the source | not measured |  |\n" in page
     assert "| Pixel CNN | 6.98 | not measured |  |\n" in page
     assert "| Flattened Row LSTM | 7.63 | not measured |  |\n" in page

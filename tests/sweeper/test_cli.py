@@ -4,7 +4,6 @@ import importlib
 import os
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +14,12 @@ from PIL import Image
 
 from sweeper.cli import app
 from sweeper.home import Home
+from sweeper.journal import Journal
 from sweeper.tracking import Store
+from tests.sweeper.conftest import Said
 
 ROOT = Path(__file__).resolve().parents[2]
 Fields = Callable[..., dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a command said."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def sweep(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """Runs `sweep ...` as the console script would."""
-
-    def said(*arguments: str) -> Said:
-        monkeypatch.setattr("sys.argv", ["sweep", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            app.main()
-        captured = capsys.readouterr()
-        code = caught.value.code
-        return Said(code if isinstance(code, int) else 0, captured.out, captured.err)
-
-    return said
 
 
 @pytest.fixture
@@ -88,7 +64,7 @@ def settings(*overrides: str) -> list[str]:
         ("knobs.dropout=0.9", ["knobs.dropout: must be 0 to 0.8, but got 0.9"]),
         ("data.name=imagenet", ["data.name: must be one of photos, cifar10", "but got 'imagenet'"]),
         ("search.algorithm=cma", ["'grid', 'random'", "'tpe'", "but got 'cma'"]),
-        ("scheduler.kind=pbt", ["'none' or 'asha'", "but got 'pbt'"]),
+        ("scheduler.kind=pbf", ["'none', 'asha'", "but got 'pbf'"]),
         ("objective.metric=accuracy", ["objective.metric: must be one of l2_hole", "but got 'accuracy'"]),
         ("mask.hole_px=40", ["mask.hole_px: must be smaller than data.image_px = 32, but got 40"]),
         ("mask.hole_px=7", ["must be even, but got 7", "use an even hole"]),
@@ -287,6 +263,30 @@ def test_a_dry_run_shows_the_seeds_that_repeat_a_configuration(sweep: Callable[.
     rows = [line.split("│")[1:-1] for line in said.out.splitlines() if line.startswith("│")]
     cells = [tuple(cell.strip() for cell in row) for row in rows]
     assert sorted(cells) == [("256", "7"), ("256", "8"), ("512", "7"), ("512", "8")]
+
+
+def test_where_the_store_is_away_a_sweep_is_shown_from_its_journal(
+    sweep: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    place, folder = Home(tmp_path, "http://127.0.0.1:9"), tmp_path / "sweeps" / "mine"
+    options = ["--home", str(place.root), "--store", place.store]
+    assert sweep("show", "mine", *options).code == 2  # neither
+    with Journal(folder) as journal:
+        journal.sweep({"sweep.objective": "l2_hole", "sweep.mode": "min"}, {})
+        for number, values in enumerate([[3.0, 2.5], [2.0, 2.25], []]):
+            journal.start(f"search-{number:04d}", number, "m", {"dropout": number / 10}, 0)
+            for step, value in enumerate(values, 1):
+                journal.result(f"search-{number:04d}", step, {"l2_hole": value})
+            journal.end(f"search-{number:04d}", "complete" if values else "failed", "")
+    said = sweep("show", "mine", *options)
+    assert said.code == 0, said
+    assert "an MLflow store must answer at http://127.0.0.1:9, but it does not" in said.out
+    assert "mine, from its journal: 2 complete, 1 failed" in said.out
+    assert "best: search-0001 l2_hole 2 at step 1" in said.out
+    assert "configuration: dropout=0.1" in said.out
+    assert f"journal:      {folder / 'journal.jsonl'}" in said.out
+    assert f"next:         sweep sync mine --home {tmp_path} --store http://127.0.0.1:9" in said.out
 
 
 # --- a whole sweep ----------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sweeper.budget import Spending
 from sweeper.errors import SweepStateError
 from sweeper.journal import ENDED, Journal, TrialRecord, read_events
 
@@ -18,11 +19,11 @@ def filled(folder: Path) -> None:
         journal.start("search-0000", 0, "cnn_autoencoder", {"bottleneck": 256, "neck": "fc", "mirror": True}, 7)
         journal.result("search-0000", 1, {"l2_hole": 3.5, "loss": 0.1})
         journal.start("search-0001", 1, "cnn_autoencoder", {"bottleneck": 512}, 7)
-        journal.clock(1.25)
+        journal.clock(Spending(1.25))
         journal.result("search-0001", 1, {"l2_hole": 2.5})
         journal.result("search-0000", 2, {"l2_hole": 3.0, "loss": 0.05})
         journal.end("search-0000", "complete")
-        journal.clock(2.5)
+        journal.clock(Spending(2.5))
 
 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
             {1: {"l2_hole": 3.5, "loss": 0.1}, 2: {"l2_hole": 3.0, "loss": 0.05}},
         )
         assert (second.state, second.results, second.kind) == ("running", {1: {"l2_hole": 2.5}}, "search")
-        assert journal.spent_s == 2.5
+        assert journal.spent == Spending(2.5)
 
 
 def test_a_trial_that_starts_again_keeps_its_results(tmp_path: Path) -> None:

@@ -5,18 +5,22 @@ from typing import Any, cast
 
 import pytest
 
+from sweeper.budget import Meter
 from sweeper.interrupt import Interrupt
 from sweeper.journal import Journal
 from sweeper.layers import LayerTables
-from sweeper.recorder import StageListener, SweepRun
-from sweeper.tracking import Store, Writer
+from sweeper.recorder import SweepRun
+from sweeper.spec import Budget
+from sweeper.stage import Stage, StageListener
+from sweeper.tracking import Store
+from sweeper.writer import Writer
 from tests.sweeper.conftest import SilentProgress
 
 
 class NoWriter:
     """Takes metrics and keeps none."""
 
-    def metrics(self, run_id: str, step: int, values: dict[str, float]) -> None:
+    def metrics(self, run: str, step: int, values: dict[str, float], time_s: float | None = None) -> None:
         """Nothing."""
 
 
@@ -38,9 +42,8 @@ def test_a_trial_that_takes_over_training_is_told_once(reused: list[float | None
             cast(LayerTables, missing),
         )
         run.interrupt = Interrupt()
-        run.run_ids["a"] = "run"
         journal.start("a", 0, "cnn_autoencoder", {}, 0)
-        listener = StageListener(run, None, [])
+        listener = StageListener(Stage(run, Meter(Budget(trials=1, epochs=1), 0, list), (), lambda assignment: "", lambda wanted: None))
         for step, value in enumerate(reused, 1):
             listener.on_result("a", {"step": step, "metrics": {"l2_hole": 1.0} | ({} if value is None else {"reused": float(value)})})
     told = [event[1] for event in progress.events if event[0] == "note"]

@@ -1,9 +1,11 @@
 """Real sweeps in one real Ray: what is recorded, what goes wrong, and that it can be done again with the same result."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+import shutil
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,76 +13,40 @@ import optuna
 import pytest
 import yaml
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from PIL import Image
 
 from sweeper import cluster
-from sweeper.errors import SweepStateError, TrackingError
+from sweeper.driver import session_request
+from sweeper.errors import StorageError, SweepStateError, TrackingError
 from sweeper.home import Home
-from sweeper.journal import Journal, TrialRecord, read_events
+from sweeper.journal import Journal, TrialRecord
+from sweeper.retention import size_of
 from sweeper.rooms import Rooms
-from sweeper.runner import Outcome, run, session_request
 from sweeper.spec import Spec
+from sweeper.sync import sync
 from sweeper.tracking import Store
 from sweeper.validation import validate
+from tests.sweeper.conftest import Done, SilentProgress
+from tests.sweeper.user_models import FatefulConfig
 from trainables.data import ImageSource, open_images
 
 TinySpec = Callable[..., Spec]
 TRIALS, EPOCHS, SEEDS = 6, 3, 2
-SEED = 6  # its last two configurations have rates near 1e-5, of no use in three epochs
+SEED = 6
+FIRST = [2e-3, 3e-3, 5e-3, 1.5e-5, 1.2e-5]  # after the paper's 1e-3; the last two are of no use in three epochs
 RATES = {"low": 1e-5, "high": 1e-2}
 
 
-@dataclass
-class Done:
-    """A sweep that was run, and everything that it left."""
-
-    spec: Spec
-    outcome: Outcome
-    events: list[tuple[Any, ...]]
-    folder: Path
-    store: Store
-
-    @property
-    def journal(self) -> list[dict[str, Any]]:
-        return list(read_events(self.folder / "journal.jsonl"))
-
-    @property
-    def parent(self) -> Run:
-        return MlflowClient(self.store.uri).get_run(self.outcome.run_id)
-
-    @property
-    def children(self) -> dict[str, Run]:
-        """Every run under the parent, by its trial's name; a trial with two runs would be lost here, so their number is checked."""
-        client = MlflowClient(self.store.uri)
-        runs = client.search_runs([self.store.experiment], f"tags.`mlflow.parentRunId` = '{self.outcome.run_id}'")
-        named = {run.data.tags["sweep.trial"].split("/")[1]: run for run in runs}
-        assert len(named) == len(runs)
-        return named
-
-    def record(self, trial: str) -> TrialRecord:
-        return next(record for record in self.outcome.records if record.trial == trial)
-
-
 @pytest.fixture(scope="module")
-def sweep(local_ray: None, rooms: Rooms, home: Home, store: Store, new_progress: Callable[[], Any]) -> Callable[[Spec], Done]:
-    def done(spec: Spec) -> Done:
-        progress = new_progress()
-        outcome = run(spec, rooms, home, progress, spec_name="from_a_test")
-        return Done(spec, outcome, progress.events, home.folder(spec.name), store)
-
-    return done
-
-
-@pytest.fixture(scope="module")
-def searched(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> Done:
+def searched(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> Done:
     """A search with TPE and ASHA over one knob, the best trained again under two seeds."""
-    return sweep(
+    return run_spec(
         tiny_spec(
             "searched",
             model="user_models:Fateful",
             knobs={"fate": "well", "learning_rate": RATES | {"log": True}, "dropout": 0.1},
             search={"algorithm": "tpe", "seed": SEED},
+            warm_start={"configurations": [{"learning_rate": rate} for rate in FIRST]},
             scheduler={"kind": "asha", "grace_steps": 1, "reduction": 2},
             budget={"trials": TRIALS, "epochs": EPOCHS},
             seeds=SEEDS,
@@ -293,9 +259,9 @@ def test_the_best_is_trained_again_under_fresh_seeds_and_tested_once(searched: D
     assert again.evaluate("test")["l2_hole"] == pytest.approx(tested_value, rel=1e-3)
 
 
-def test_a_grid_of_which_every_point_is_wanted_on_the_test_split(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
+def test_a_grid_of_which_every_point_is_wanted_on_the_test_split(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
     rates = [1e-4, 1e-2]
-    done = sweep(
+    done = run_spec(
         tiny_spec(
             "compared",
             knobs={"learning_rate": rates},
@@ -318,8 +284,8 @@ def test_a_grid_of_which_every_point_is_wanted_on_the_test_split(sweep: Callable
     assert [event[1:] for event in done.events if event[0] == "stage"] == [("search", 2, 0), ("final", 4, 0)]
 
 
-def test_every_point_measured_as_the_search_has_trained_it(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
-    done = sweep(
+def test_every_point_measured_as_the_search_has_trained_it(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
+    done = run_spec(
         tiny_spec(
             "once",
             knobs={"learning_rate": [1e-4, 1e-2]},
@@ -346,10 +312,11 @@ def test_workers_are_used_again(searched: Done) -> None:
     assert len(workers) <= 4  # two for the search, two for the final runs
 
 
-def test_a_finished_sweep_that_is_run_again_does_nothing_again(searched: Done, sweep: Callable[[Spec], Done]) -> None:
+def test_a_finished_sweep_that_is_run_again_does_nothing_again(searched: Done, run_spec: Callable[[Spec], Done]) -> None:
     journal, children = searched.journal, searched.children
-    again = sweep(searched.spec)
-    assert again.journal == journal
+    again = run_spec(searched.spec)
+    kept = ("start", "result", "end")  # a further driver says that it came and went
+    assert [event for event in again.journal if event["event"] in kept] == [event for event in journal if event["event"] in kept]
     assert again.outcome.run_id == searched.outcome.run_id
     assert again.outcome.records == searched.outcome.records
     assert [event for event in again.events if event[0] != "stage"] == []
@@ -359,13 +326,13 @@ def test_a_finished_sweep_that_is_run_again_does_nothing_again(searched: Done, s
     assert again.parent.info.status == "FINISHED"
 
 
-def test_a_truncated_checkpoint_of_the_best_gives_way_to_the_one_before(searched: Done, sweep: Callable[[Spec], Done]) -> None:
+def test_a_truncated_checkpoint_of_the_best_gives_way_to_the_one_before(searched: Done, run_spec: Callable[[Spec], Done]) -> None:
     assert searched.outcome.best is not None
     newest, before = cluster.checkpoints_of(searched.folder / "checkpoints", searched.outcome.best.trial)
     whole = (newest / "checkpoint.pt").read_bytes()
     (newest / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
     try:
-        again = sweep(searched.spec)
+        again = run_spec(searched.spec)
     finally:
         (newest / "checkpoint.pt").write_bytes(whole)
     assert again.parent.info.status == "FINISHED"
@@ -375,12 +342,12 @@ def test_a_truncated_checkpoint_of_the_best_gives_way_to_the_one_before(searched
     assert kept.read_bytes() == (before / "checkpoint.pt").read_bytes()
 
 
-def test_a_second_driver_is_refused_and_changes_nothing(searched: Done, sweep: Callable[[Spec], Done]) -> None:
+def test_a_second_driver_is_refused_and_changes_nothing(searched: Done, run_spec: Callable[[Spec], Done]) -> None:
     with (
         Journal(searched.folder),
         pytest.raises(SweepStateError, match="one process at a time may run a sweep, but another one is running 'searched'"),
     ):
-        sweep(searched.spec)
+        run_spec(searched.spec)
     assert searched.parent.info.status == "FINISHED"
 
 
@@ -395,15 +362,27 @@ def test_a_name_that_is_taken_gets_a_number(searched: Done, home: Home, tmp_path
 
 # --- what goes wrong --------------------------------------------------------------------------------------------------------------
 
+
+def resolve_first(spec: Spec) -> dict[str, Any]:
+    """The configuration of a sweep that searches nothing."""
+    fields = {name: field.default for name, field in FatefulConfig.__dataclass_fields__.items()}
+    return fields | {name: value for name, value in spec.settings(spec.models[0]).items() if isinstance(value, bool | int | float | str)}
+
+
+def checkpoint_size(folder: Path) -> int:
+    """Bytes of the greatest checkpoint of a sweep."""
+    return max(size_of(path) for path in (folder / "checkpoints").glob("attempt-*/*/checkpoint_*"))
+
+
 FATES = ["well", "nan", "blind", "refuse", "crash", "collapse"]
 
 
 @pytest.fixture(scope="module")
-def fated(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> Done:
+def fated(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> Done:
     """One trial of each fate; a worker that crashes is started again once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cluster, "WORKER_RESTARTS", 1)
-        return sweep(
+        return run_spec(
             tiny_spec("fated", model="user_models:Fateful", knobs={"fate": FATES}, search={"algorithm": "grid"}, budget={"trials": 9})
         )
 
@@ -464,7 +443,7 @@ def test_the_study_learns_of_what_went_wrong(fated: Done) -> None:
     assert states == failed | {"well": "COMPLETE", "collapse": "PRUNED"}
 
 
-def test_a_model_that_gives_no_layer_table_is_swept_without_one(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
+def test_a_model_that_gives_no_layer_table_is_swept_without_one(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
     spec = tiny_spec(
         "paired",
         model="user_models:Paired",
@@ -472,7 +451,7 @@ def test_a_model_that_gives_no_layer_table_is_swept_without_one(sweep: Callable[
         search={"algorithm": "grid"},
         budget={"trials": 2, "epochs": 1},
     )
-    done = sweep(spec)
+    done = run_spec(spec)
     assert [record.state for record in done.outcome.records] == ["complete", "complete"]
     client = MlflowClient(done.store.uri)
     assert {file.path for run in [done.parent, *done.children.values()] for file in client.list_artifacts(run.info.run_id)} == {
@@ -486,39 +465,202 @@ def test_a_model_that_gives_no_layer_table_is_swept_without_one(sweep: Callable[
     assert note.endswith("override network_inputs")
 
 
-def test_a_store_that_is_lost_on_the_way_is_told(
-    sweep: Callable[[Spec], Done], tiny_spec: TinySpec, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def store_away(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Makes the store refuse every call but those of the sweep's own start, until it is told to be back."""
+    calls = {name: getattr(Store, name) for name in ("begin", "log", "log_file", "log_text", "end")}
+
+    def refuse(self: Store, name: str, *arguments: Any) -> str:
+        if arguments[:1] == ("sweep",):
+            return str(calls["begin"](self, name, *arguments))
+        raise TrackingError("the store is away")
+
+    def away(is_away: bool = True) -> None:
+        for name, call in calls.items():
+            monkeypatch.setattr(Store, name, refuse if is_away else call)
+
+    monkeypatch.setattr("sweeper.writer.RETRY_S", 0.01)
+    yield away
+    away(False)
+
+
+def stored(done: Done) -> dict[str, tuple[str, list[tuple[int, float, int]]]]:
+    """Status of every trial's run, and each of its points of the objective, as the store has them."""
+    client = MlflowClient(done.store.uri)
+    return {
+        trial: (run.info.status, [(m.step, m.value, m.timestamp) for m in client.get_metric_history(run.info.run_id, "l2_hole")])
+        for trial, run in done.children.items()
+    }
+
+
+def test_a_store_that_is_lost_on_the_way_gets_everything_later(
+    run_spec: Callable[[Spec], Done], tiny_spec: TinySpec, rooms: Rooms, home: Home, store_away: Callable[..., None]
 ) -> None:
-    begin = Store.begin
+    spec = tiny_spec("lost", knobs={"learning_rate": RATES}, budget={"trials": 2, "epochs": 2}, seeds=1, pictures=1)
+    store_away()
+    done = run_spec(spec)
+    assert {record.state for record in done.outcome.records} == {"complete"}
+    assert "runs are unsent, since the store is away. The journal in" in done.outcome.unsent
+    assert f"type: sweep sync lost --home {home.root}" in done.outcome.unsent
+    assert ("note", done.outcome.unsent) in done.events
+    assert done.children == {}
+    store_away(False)
+    sent = sync(spec, rooms, home, SilentProgress())
+    assert sent.unsent == ""
+    assert sent.values > 0
+    first = stored(done)
+    assert set(first) == {record.trial for record in done.outcome.records}
+    for record in done.outcome.records:
+        status, points = first[record.trial]
+        assert status == "FINISHED"
+        assert [point[:2] for point in points] == [(step, metrics["l2_hole"]) for step, metrics in record.results.items()]
+        data = done.children[record.trial].data
+        assert data.params == {name: str(value) for name, value in record.knobs.items()}
+        assert (data.metrics["best_step"], data.metrics["best_l2_hole"]) == record.best("l2_hole", "min")
+    assert done.outcome.best is not None
+    parent = done.parent
+    assert (parent.info.status, parent.data.tags["sweep.state"], parent.data.tags["sweep.best"]) == (
+        "FINISHED",
+        "finished",
+        done.outcome.best.trial,
+    )
+    client = MlflowClient(done.store.uri)
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"spec.yaml", "layers.json", "best", "pictures"}
+    best_run = done.children[done.outcome.best.trial].info.run_id
+    assert {file.path for file in client.list_artifacts(best_run)} == {"layers.json", "pictures"}
+    assert sync(spec, rooms, home, SilentProgress()).unsent == ""
+    assert stored(done) == first
+    assert len(client.get_metric_history(parent.info.run_id, "best_value")) == 1
+    assert len(client.get_metric_history(parent.info.run_id, "ring_mean_test_l2_hole")) == 1
 
-    def lost(self: Store, name: str, role: str, *arguments: Any) -> str:
-        if role == "search":
-            raise TrackingError("the MLflow store must take a new run, but does not")
-        return begin(self, name, role, *arguments)
 
-    monkeypatch.setattr(Store, "begin", lost)
-    with pytest.raises(TrackingError, match="must take a new run"):
-        sweep(tiny_spec("lost", budget={"epochs": 1}))
+def test_a_trial_that_runs_out_of_memory_is_tried_again_alone(
+    run_spec: Callable[[Spec], Done], tiny_spec: TinySpec, tmp_path: Path
+) -> None:
+    done = run_spec(
+        tiny_spec(
+            "starved",
+            model="user_models:Fateful",
+            knobs={"fate": ["crowded", "hungry", "well"], "mark": str(tmp_path / "mark")},
+            search={"algorithm": "grid"},
+            budget={"trials": 3, "epochs": 3},
+        )
+    )
+    records = by_fate(done)
+    assert {fate: (record.state, len(record.results)) for fate, record in records.items()} == {
+        "crowded": ("complete", 3),
+        "hungry": ("failed", 0),
+        "well": ("complete", 3),
+    }
+    assert records["crowded"].starved == "MemoryError"
+    assert records["hungry"].reason.startswith("out of memory with nothing beside it ([enforce fail at alloc_cpu.cpp:127] DefaultCPU")
+    assert records["hungry"].reason.endswith("lower knobs.batch_images, data.image_px, or use nodes with more memory")
+    told = [(event["event"], event["trial"]) for event in done.journal if "trial" in event]
+    well, crowded, hungry = (records[fate].trial for fate in ("well", "crowded", "hungry"))
+    aside = told.index(("note", crowded)), told.index(("note", hungry))
+    ends = {trial: told.index(("end", trial)) for trial in (well, crowded, hungry)}
+    assert max(*aside, ends[well]) < min(ends[crowded], ends[hungry])
+    after = [trial for event, trial in told[ends[well] + 1 :] if event in ("result", "end")]
+    assert after in ([crowded] * 3 + [hungry], [hungry] + [crowded] * 3)  # from its checkpoint, and one after the other
+    assert [told.count(("note", trial)) for trial in (well, crowded, hungry)] == [0, 1, 1]
+    assert {run.info.status for run in done.children.values()} == {"FINISHED", "FAILED"}
+
+
+def test_a_trial_that_ran_out_of_memory_before_an_interruption_is_alone_in_the_resumed_sweep(
+    run_spec: Callable[[Spec], Done], tiny_spec: TinySpec, home: Home, tmp_path: Path
+) -> None:
+    (tmp_path / "mark").touch()
+    knobs = {"fate": "crowded", "mark": str(tmp_path / "mark"), "dropout": [0.1, 0.2]}
+    spec = tiny_spec("starved-before", model="user_models:Fateful", knobs=knobs, budget={"trials": 2, "epochs": 1})
+    model, full, seed = "user_models:Fateful", resolve_first(spec), 0
+    with Journal(home.folder(spec.name)) as journal:
+        journal.start("search-0000", 0, model, full, seed)
+        journal.starve("search-0000", "MemoryError")
+    study = optuna.create_study(study_name=spec.name, storage=f"sqlite:///{home.folder(spec.name) / 'study.db'}", direction="minimize")
+    study.ask()
+    done = run_spec(spec)
+    ends = [event["trial"] for event in done.journal if event["event"] == "end"]
+    assert ends == ["search-0001", "search-0000"]
+
+
+@pytest.mark.parametrize("fault", ["full", "gone"])
+def test_a_sweep_whose_folder_is_full_or_gone_ends_with_one_message_and_goes_on_later(
+    fault: str, run_spec: Callable[[Spec], Done], tiny_spec: TinySpec, home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = tiny_spec(f"storage-{fault}", knobs={"learning_rate": RATES}, budget={"trials": 3, "epochs": 2})
+    folder, away = home.folder(spec.name), home.root / f"{fault}-away"
+    write, written = Journal.result, []
+
+    def take_away(self: Journal, *arguments: Any) -> None:
+        write(self, *arguments)
+        written.append(arguments)
+        if len(written) == 3 and fault == "gone":
+            folder.rename(away)
+        elif len(written) == 3:
+            monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+
+    monkeypatch.setattr(Journal, "result", take_away)
+    with pytest.raises(StorageError, match="has 0.0 MiB free" if fault == "full" else "is gone; put it or its disk back"):
+        run_spec(spec)
     monkeypatch.undo()
-    done = sweep(tiny_spec("lost", budget={"epochs": 1}))
-    assert [record.state for record in done.outcome.records] == ["complete"]
+    if fault == "gone":
+        shutil.rmtree(folder, ignore_errors=True)
+        away.rename(folder)
+    row = store.sweep(spec.name)
+    assert row is not None
+    assert row.tags["sweep.state"] == "interrupted"
+    assert "RUNNING" not in set(store.trials(spec.name)["status"])
+    done = run_spec(spec)
+    assert {record.trial: (record.state, len(record.results)) for record in done.outcome.records} == {
+        f"search-{number:04d}": ("complete", 2) for number in range(3)
+    }
     assert {run.info.status for run in done.children.values()} == {"FINISHED"}
 
 
-def test_a_sweep_ends_when_its_time_is_spent(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
+def test_checkpoints_stay_below_the_quota_and_the_bests_survive(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec, home: Home) -> None:
+    trials, running = 4, 2
+    spec = tiny_spec("kept", knobs={"learning_rate": RATES}, budget={"trials": trials, "epochs": 4}, checkpoints={"best": 1}, pictures=1)
+    one = checkpoint_size(run_spec(tiny_spec("kept-one", budget={"epochs": 1})).folder)
+    quota = 3.5 * one
+    limited = spec.model_copy(update={"checkpoints": spec.checkpoints.model_copy(update={"quota_gib": quota / 2**30})})
+    sizes: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.005):
+            sizes.append(size_of(home.folder(spec.name) / "checkpoints"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        done = run_spec(limited)
+    finally:
+        over.set()
+        watcher.join()
+    assert [record.state for record in done.outcome.records] == ["complete"] * trials
+    assert max(sizes) > one  # something was seen
+    assert max(sizes) <= quota + running * one + 2**14  # Ray's own small files
+    best = done.outcome.best
+    assert best is not None
+    kept = {path.parent.name for path in (done.folder / "checkpoints").glob("attempt-*/*/checkpoint_*")}
+    assert kept == {best.trial}
+    assert [path.name for path in done.outcome.pictures] == [f"{best.trial}.png"]
+
+
+def test_a_sweep_ends_when_its_time_is_spent(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
     spec = tiny_spec("timed", knobs={"learning_rate": RATES}, budget={"trials": 50, "epochs": 100_000, "wall_s": 4})
-    done = sweep(spec)
+    done = run_spec(spec)
     assert 1 <= len(done.outcome.records) < 50
     assert {(record.state, record.reason) for record in done.outcome.records} == {("stopped", "the sweep's time was spent")}
     assert done.parent.info.status == "FINISHED"
-    again = sweep(spec)  # the time of both attempts counts
+    again = run_spec(spec)  # the time of both attempts counts
     assert again.journal == done.journal
 
 
 # --- the same again ---------------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_spec_and_seed_give_the_same_configurations_and_metrics(sweep: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
+def test_the_same_spec_and_seed_give_the_same_configurations_and_metrics(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
     """One trial at a time, so that the search hears of results in the same order."""
 
     def told(name: str) -> list[tuple[Any, ...]]:
@@ -531,8 +673,9 @@ def test_the_same_spec_and_seed_give_the_same_configurations_and_metrics(sweep: 
             budget={"trials": 3, "epochs": 2},
             resources={"cpus": 2},
         )
-        records = sweep(spec).outcome.records
-        timeless = [{step: told | {"wall_s": 0} for step, told in record.results.items()} for record in records]
+        records = run_spec(spec).outcome.records
+        measured = dict.fromkeys(("wall_s", "train_image_s", "memory_gib"), 0)
+        timeless = [{step: told | measured for step, told in record.results.items()} for record in records]
         return [(record.trial, record.knobs, record.seed, record.state, results) for record, results in zip(records, timeless, strict=True)]
 
     first = told("same-a")

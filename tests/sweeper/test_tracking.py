@@ -1,18 +1,15 @@
-"""MLflow: runs that a restart finds again, a writer that loses nothing, stores that cannot be opened."""
+"""MLflow: runs that a restart finds again, points that are there once, stores that cannot be opened."""
 
 import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
-from sweeper import tracking
 from sweeper.errors import TrackingError
-from sweeper.tracking import Store, Writer
+from sweeper.tracking import Point, Store
+from sweeper.writer import Writer
 
 
 def state_of(store: Store, run_id: str) -> tuple[str, str]:
@@ -43,6 +40,38 @@ def test_a_run_is_found_again_by_its_name(store: Store) -> None:
     assert run.data.params == {name: str(value) for name, value in params.items()}
     assert run.data.tags["mlflow.parentRunId"] == parent
     assert run.info.run_name == "search-0000"
+
+
+def test_of_runs_that_a_call_without_an_answer_has_doubled_the_oldest_stays(store: Store) -> None:
+    client = MlflowClient(store.uri)
+    parent = store.begin("doubled", "sweep", None, None, {}, {})
+    first = store.begin("doubled", "search", "search-0000", parent, {}, {})
+    tags = client.get_run(first).data.tags
+    twin = client.create_run(store.experiment, start_time=client.get_run(first).info.start_time + 1000, tags=tags).info.run_id
+    assert sorted(store.trials("doubled")["run_id"]) == sorted([first, twin])
+    assert store.begin("doubled", "search", "search-0000", parent, {}, {"dropout": 0.5}) == first
+    assert list(store.trials("doubled")["run_id"]) == [first]
+    assert client.get_run(first).data.params == {"dropout": "0.5"}  # which its first making did not come to
+
+
+def test_a_point_that_is_sent_again_is_there_once(store: Store) -> None:
+    run_id = store.begin("again", "sweep", None, None, {}, {}, started_s=1000.0)
+    points = [Point("l2_hole", 3.0, 1, 1001.5), Point("loss", float("nan"), 1, 1001.5)]
+    store.log(run_id, points, {})
+    store.log(run_id, [*points, Point("l2_hole", 2.0, 2, 1002.5)], {"sweep.best": "a"})
+    store.end(run_id, "finished", 1003.0)
+    client = MlflowClient(store.uri)
+    told = [(point.step, point.value, point.timestamp) for point in client.get_metric_history(run_id, "l2_hole")]
+    assert told == [(1, 3.0, 1_001_500), (2, 2.0, 1_002_500)]
+    assert len(client.get_metric_history(run_id, "loss")) == 1
+    run = client.get_run(run_id)
+    assert (run.info.start_time, run.info.end_time, run.info.status) == (1_000_000, 1_003_000, "FINISHED")
+
+
+def test_more_points_than_a_call_takes_are_split(store: Store) -> None:
+    run_id = store.begin("split", "sweep", None, None, {}, {})
+    store.log(run_id, [Point(f"m{number}", float(number), 1, 1.0) for number in range(2500)], {})
+    assert len(MlflowClient(store.uri).get_run(run_id).data.metrics) == 2500
 
 
 def test_sweeps_and_trials_are_read_as_they_were_written(store: Store) -> None:
@@ -134,134 +163,3 @@ def test_a_server_that_does_not_answer_is_told(uri: str, monkeypatch: pytest.Mon
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(TrackingError, match=f"an MLflow store must answer at {uri}, but it does not .*; check the address"):
         Store(uri)
-
-
-# --- the writer -------------------------------------------------------------------------------------------------------------------
-
-
-class Client:
-    """Stands for MLflow's client: notes the calls, and refuses the first `refusals` of them."""
-
-    def __init__(self, refusals: float = 0) -> None:
-        self.refusals = refusals
-        self.calls: list[tuple[str, Any, Any]] = []
-
-    def log_batch(self, run_id: str, metrics: Any = (), tags: Any = ()) -> None:
-        self._note(run_id, [(metric.key, metric.step, metric.value) for metric in metrics], {tag.key: tag.value for tag in tags})
-
-    def set_terminated(self, run_id: str, status: str) -> None:
-        self._note(run_id, "status", status)
-
-    def _note(self, run_id: str, what: Any, more: Any) -> None:
-        if self.refusals > 0:
-            self.refusals -= 1
-            raise MlflowException("the server is away\nand some detail")
-        self.calls.append((run_id, what, more))
-
-    @property
-    def metrics(self) -> list[tuple[str, int, float]]:
-        return [metric for _, what, _ in self.calls if what != "status" for metric in what]
-
-
-def writer_to(client: Client) -> Writer:
-    return Writer(SimpleNamespace(uri="memory", client=client))  # type: ignore[arg-type]
-
-
-@pytest.fixture(autouse=True)
-def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "RETRY_S", 0.005)
-
-
-def test_the_writer_sends_everything_in_order_in_few_calls() -> None:
-    client = Client(refusals=1)  # while the first call is tried again, the rest gathers
-    writer = writer_to(client)
-    for step in range(1, 501):
-        writer.metrics("a", step, {"l2_hole": 1 / step, "loss": float(step)})
-    writer.end("a", "complete", "why")
-    writer.close()
-    expected = [entry for step in range(1, 501) for entry in (("l2_hole", step, 1 / step), ("loss", step, float(step)))]
-    assert client.metrics == expected
-    assert client.calls[-1] == ("a", "status", "FINISHED")
-    tags = [more for _, what, more in client.calls if what != "status" and more]
-    assert tags == [{"sweep.state": "complete", "sweep.reason": "why"}]
-    assert len(client.calls) < 100
-    assert max(len(what) for _, what, _ in client.calls) <= tracking.METRICS_A_CALL
-
-
-def test_more_metrics_than_a_call_takes_are_split() -> None:
-    client = Client()
-    writer = writer_to(client)
-    writer.metrics("a", 1, {f"m{number}": 0.0 for number in range(2500)})
-    writer.close()
-    assert [len(what) for _, what, _ in client.calls] == [1000, 1000, 500]
-
-
-@pytest.mark.parametrize(
-    ("state", "status"),
-    [("complete", "FINISHED"), ("stopped", "FINISHED"), ("diverged", "FAILED"), ("failed", "FAILED"), ("interrupted", "KILLED")],
-)
-def test_each_end_has_its_status(state: str, status: str) -> None:
-    client = Client()
-    writer = writer_to(client)
-    writer.end("a", state)
-    writer.close()
-    assert client.calls == [("a", [], {"sweep.state": state}), ("a", "status", status)]
-
-
-def test_what_the_store_refuses_is_sent_again() -> None:
-    client = Client(refusals=6)
-    writer = writer_to(client)
-    writer.metrics("a", 1, {"l2_hole": 3.0})
-    writer.metrics("b", 1, {"l2_hole": 4.0})
-    deadline = time.monotonic() + 30
-    while len(client.metrics) < 2 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    writer.metrics("a", 2, {"l2_hole": 2.0})
-    writer.close()
-    assert [(run_id, *metric) for run_id, what, _ in client.calls for metric in what if run_id == "a"] == [
-        ("a", "l2_hole", 1, 3.0),
-        ("a", "l2_hole", 2, 2.0),
-    ]
-    assert ("l2_hole", 1, 4.0) in client.metrics
-
-
-def test_a_refusal_at_the_end_is_tried_again_before_giving_up() -> None:
-    client = Client(refusals=2)
-    writer = writer_to(client)
-    writer.metrics("a", 1, {"l2_hole": 3.0})
-    writer.close()
-    assert client.metrics == [("l2_hole", 1, 3.0)]
-
-
-def test_what_stays_unsent_is_told() -> None:
-    writer = writer_to(Client(refusals=float("inf")))
-    writer.metrics("a", 1, {"l2_hole": 3.0})
-    with pytest.raises(TrackingError, match=r"must take every metric, but some are unsent \(the server is away\).*then run 'sweep resume'"):
-        writer.close()
-
-
-def test_a_store_that_refuses_one_run_still_gets_the_others() -> None:
-    class Partial(Client):
-        def _note(self, run_id: str, what: Any, more: Any) -> None:
-            if run_id == "bad":
-                raise MlflowException("no such run")
-            super()._note(run_id, what, more)
-
-    client = Partial()
-    writer = writer_to(client)
-    writer.metrics("bad", 1, {"l2_hole": 3.0})
-    writer.metrics("good", 1, {"l2_hole": 4.0})
-    with pytest.raises(TrackingError, match="no such run"):
-        writer.close()
-    assert client.metrics == [("l2_hole", 1, 4.0)]
-
-
-def test_an_error_that_nobody_expected_is_told_too() -> None:
-    class Broken(Client):
-        def _note(self, run_id: str, what: Any, more: Any) -> None:
-            raise TypeError("a bug in the client")
-
-    writer = writer_to(Broken())
-    writer.metrics("a", 1, {"l2_hole": 3.0})
-    with pytest.raises(TrackingError, match="a bug in the client"):
-        writer.close()

@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from sweeper.driver import session_request
 from sweeper.rooms import Rooms
-from sweeper.runner import session_request
-from sweeper.spec import Spec
+from sweeper.spec import Constraint, Spec
 from sweeper.trial import SweepTrial, TrialPlan
 
 EPOCHS = 3
@@ -41,7 +42,14 @@ def start(plan: TrialPlan) -> Start:
 
 
 def config(fate: str = "well", *, trial: str = "search-0000", resume_from: list[str] | None = None, seed: int = 3) -> dict[str, Any]:
-    return {"trial": trial, "number": 0, "knobs": PLAIN | {"fate": fate}, "seed": seed, "resume_from": resume_from or []}
+    return {
+        "trial": trial,
+        "number": 0,
+        "model": "user_models:Fateful",
+        "knobs": PLAIN | {"fate": fate},
+        "seed": seed,
+        "resume_from": resume_from or [],
+    }
 
 
 def saved(worker: SweepTrial, folder: Path) -> str:
@@ -97,7 +105,8 @@ def test_a_final_run_of_a_trained_session_measures_it_and_trains_nothing(start: 
         session.step()
     session.restore_best()
     assert result["test"] == session.evaluate("test")
-    assert result["metrics"] == session.evaluate("validation") | {"epoch": EPOCHS, "wall_s": result["metrics"]["wall_s"]}
+    costs = {"wall_s": result["metrics"]["wall_s"], "parameters": session.parameters}
+    assert result["metrics"] == session.evaluate("validation") | {"epoch": EPOCHS} | costs
     assert result["l2_hole"] == result["metrics"]["l2_hole"]
     assert (result["step"], result["finished"], result["done"]) == (EPOCHS, True, True)
     assert start(trial="search-0000", resume_from=[str(tmp_path / "checkpoint_000000")]).step().keys() == {"step", "finished", "done"}
@@ -113,6 +122,23 @@ def test_the_clock_counts_the_steps_of_all_processes(start: Start, tmp_path: Pat
     assert start().step()["metrics"]["wall_s"] == 1
     assert first.reset_config(config())
     assert first.step()["metrics"]["wall_s"] == 1
+
+
+def test_the_costs_of_training_are_told_with_each_step(start: Start, plan: TrialPlan) -> None:
+    session = plan.rooms.open_session(replace(plan.request, knobs=PLAIN, seed=3))
+    metrics = start().step()["metrics"]
+    assert metrics["parameters"] == session.parameters == sum(weight.numel() for weight in session.model.networks["network"].parameters())
+    assert metrics["train_image_s"] == pytest.approx(metrics["wall_s"] / 96)
+    assert 0.05 < metrics["memory_gib"] < 16
+
+
+def test_a_model_that_is_too_large_is_not_trained(start: Start) -> None:
+    worker = start(constraints=(Constraint(metric="parameters", at_most=1000),))
+    result = worker.step()
+    assert set(result) == {"step", "infeasible", "metrics", "done"}
+    assert re.fullmatch(r"parameters \S+ is outside at most 1000", result["infeasible"])
+    assert result["step"] == 0
+    assert "l2_hole" in start(constraints=(Constraint(metric="parameters", at_most=1e9),)).step()["metrics"]
 
 
 def test_a_checkpoint_continues_exactly(start: Start, tmp_path: Path) -> None:

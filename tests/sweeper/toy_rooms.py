@@ -46,6 +46,8 @@ class ToySession:
     steps: int = 0
     best: float = math.inf
     collapse_reason: str = ""
+    parameters: int = 3
+    memory_gib: float = 0.0
 
     @property
     def epoch(self) -> float:
@@ -117,5 +119,7 @@ def toy_rooms() -> Rooms:
         prepare=prepare,
         layers=layers,
         picture=picture,
+        code=lambda model: "toy",
+        extra_metrics=lambda model: {},
         user_errors=(ToyError,),
     )

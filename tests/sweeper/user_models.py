@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import torch
@@ -21,10 +22,12 @@ class FatefulConfig(CnnAutoencoderConfig):
 
     "well": as it should; "nan": the weights are lost before the second epoch; "blind": what it fills in is not finite, though the
     loss is; "refuse": the model does not open on a worker; "crash": an error that nobody expected, in the first step; "collapse": the
-    model says in the second epoch that going on is of no use.
+    model says in the second epoch that going on is of no use; "hungry": there is never enough memory; "crowded": there is too little in
+    the second epoch, until the file `mark` says that it happened.
     """
 
     fate: str = "well"
+    mark: str = ""
 
 
 class Fateful(CnnAutoencoder):
@@ -39,6 +42,7 @@ class Fateful(CnnAutoencoder):
     def __init__(self, config: FatefulConfig, image_px: int, mask: Mask) -> None:
         super().__init__(config, image_px, mask)
         self.fate = config.fate
+        self.mark = config.mark
         on_a_worker = torch.get_default_device().type != "meta"
         if self.fate == "refuse" and on_a_worker:
             raise ConfigError("fate must not be 'refuse', but it is; choose another")
@@ -46,6 +50,8 @@ class Fateful(CnnAutoencoder):
     def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
         if self.fate == "crash":
             raise RuntimeError("a bug in the model")
+        if self.fate == "hungry":
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: tried 2 TiB")
         result = super().train_unit(self._watched(batches)) | {"pid": float(os.getpid())}
         return result | {"collapsed": float(bool(self.collapse_reason))}
 
@@ -59,6 +65,9 @@ class Fateful(CnnAutoencoder):
                 with torch.no_grad():
                     for weight in self.network.parameters():
                         weight.fill_(math.nan)
+            if self.fate == "crowded" and batch.epoch >= 1 and not Path(self.mark).exists():
+                Path(self.mark).touch()
+                raise MemoryError
             if self.fate == "collapse" and batch.epoch >= 1:
                 self.collapse_reason = "one side won"
             yield batch

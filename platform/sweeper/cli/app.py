@@ -4,33 +4,41 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from sweeper.cli import look, manage
+from sweeper.cli.options import (
+    HomeOption,
+    JsonOption,
+    NameArgument,
+    NamesArgument,
+    StoreOption,
+    model_names,
+    output_file,
+    print_json,
+    spec_names,
+)
+from sweeper.cli.screen import err, out
 from sweeper.errors import SpecError, SweepError
 from sweeper.home import DEFAULT_STORE, Home
 
 if TYPE_CHECKING:
+    from sweeper.spec import Spec
     from sweeper.tracking import Store
 
 warnings.filterwarnings("ignore", category=FutureWarning)
 app = typer.Typer(
     no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, help="Hyperparameter sweeps for image inpainting."
 )
-PLAIN_WIDTH = 160
-out = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-err = Console(stderr=True, highlight=False)
+app.add_typer(look.app)
+app.add_typer(manage.app)
 
-HomeOption = Annotated[
-    Path, typer.Option("--home", envvar="SWEEP_HOME", help="Folder that holds sweeps/ and, by default, the MLflow store.")
-]
-StoreOption = Annotated[
-    str, typer.Option("--store", envvar="MLFLOW_TRACKING_URI", help="MLflow store; the default is mlflow.db in the home folder.")
-]
+PICTURES = (".png", ".webp", ".jpg", ".jpeg")
 DataDirOption = Annotated[
     str | None, typer.Option("--data-dir", envvar="SWEEP_DATA_DIR", help="Folder of the named image sets; default ~/.cache/inpaint-sweeps.")
 ]
@@ -38,16 +46,19 @@ DataDirOption = Annotated[
 
 @app.command()
 def run(
-    spec: Annotated[str, typer.Argument(help="A shipped spec's name, or a YAML file. 'sweep specs' lists the shipped ones.")],
+    spec: Annotated[
+        str, typer.Argument(help="A shipped spec's name, or a YAML file. 'sweep specs' lists the shipped ones.", autocompletion=spec_names)
+    ],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="key=value, dotted: --set budget.trials=4; may be repeated.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and what it would cost; start nothing.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train again what has been trained with equal code, data and knobs.")] = False,
     address: Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")] = None,
     home: HomeOption = Path(),
     store: StoreOption = DEFAULT_STORE,
     data_dir: DataDirOption = None,
 ) -> None:
     """Run a sweep."""
-    from sweeper.cli.launch import dry_run as say_what_would_run
+    from sweeper.cli.dry_run import dry_run as say_what_would_run
     from sweeper.cli.launch import launch
     from sweeper.cli.rooms import installed_rooms
     from sweeper.spec import read_spec
@@ -60,7 +71,7 @@ def run(
     checked = validate(fields, rooms)
     place = Home(home, store)
     if dry_run:
-        say_what_would_run(out, checked, rooms)
+        say_what_would_run(out, checked, rooms, address)
         return
     name = place.free_name(checked.name)
     if name != checked.name:
@@ -69,53 +80,59 @@ def run(
             f"(to go on with the old one: sweep resume {checked.name})"
         )
         checked = checked.model_copy(update={"name": name})
-    launch(out, checked, rooms, place, Path(spec).stem, address)
+    launch(out, checked, rooms, place, Path(spec).stem, address, fresh=fresh)
 
 
 @app.command()
 def resume(
-    name: Annotated[str, typer.Argument(help="The sweep's name, as 'sweep list' shows it.")],
+    name: NameArgument,
     address: Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")] = None,
     home: HomeOption = Path(),
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Go on with a sweep that was interrupted: finished trials stay, begun ones continue from their checkpoints."""
-    from sweeper.cli.launch import launch
-    from sweeper.cli.rooms import installed_rooms
-    from sweeper.spec import read_spec
-    from sweeper.tracking import Store
-    from sweeper.validation import validate
-
-    rooms, place = installed_rooms(), Home(home, store)
-    spec = validate(read_spec(str(place.spec_file(name))), rooms)
-    known = Store(place.store_uri).sweep(name)
-    launch(out, spec, rooms, place, known.tags.get("sweep.spec", name) if known else name, address)
-
-
-@app.command("list")
-def list_sweeps(home: HomeOption = Path(), store: StoreOption = DEFAULT_STORE) -> None:
-    """List the sweeps in the store."""
-    from sweeper.cli.tables import sweep_list
-
-    sweeps = _open_store(home, store).sweeps()
-    out.print(sweep_list(sweeps) if sweeps else "no sweep yet; start with: sweep run quickstart")
+    _go_on(name, Home(home, store), address, lambda spec, place: spec)
 
 
 @app.command()
-def show(
+def extend(
     name: Annotated[str, typer.Argument(help="The sweep's name, as 'sweep list' shows it.")],
+    epochs: Annotated[float | None, typer.Option(help="Epochs a trial; finished trials go on from their checkpoints.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials in all.")] = None,
+    wall_s: Annotated[float | None, typer.Option("--wall-s", help="Wall time in all, in seconds.")] = None,
+    accelerator_h: Annotated[float | None, typer.Option("--accelerator-h", help="Accelerator-hours in all.")] = None,
+    cost: Annotated[float | None, typer.Option(help="Money in all.")] = None,
+    address: Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")] = None,
     home: HomeOption = Path(),
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
-    """Show a sweep: leaderboard, best configuration, result on the test split, where everything lies."""
-    from sweeper.cli.summary import print_summary
+    """Give a sweep a larger budget and go on with it: longer training of finished trials, more trials, the same study."""
+    from sweeper.extension import extend as write_larger
 
-    print_summary(out, _open_store(home, store), name, home)
+    named = {"epochs": epochs, "trials": trials, "wall_s": wall_s, "accelerator_h": accelerator_h, "cost": cost}
+    changes = {field: float(value) for field, value in named.items() if value is not None}
+    _go_on(name, Home(home, store), address, lambda spec, place: write_larger(spec, place, changes))
+
+
+@app.command()
+def sync(
+    name: Annotated[str, typer.Argument(help="The sweep's name, as it was run.")],
+    home: HomeOption = Path(),
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Send MLflow what it could not take while a sweep ran; a second time nothing is sent twice."""
+    from sweeper.cli.launch import send
+    from sweeper.cli.rooms import installed_rooms
+    from sweeper.spec import read_spec
+    from sweeper.validation import validate
+
+    rooms, place = installed_rooms(), Home(home, store)
+    send(out, validate(read_spec(str(place.spec_file(name))), rooms), rooms, place)
 
 
 @app.command()
 def pictures(
-    names: Annotated[list[str], typer.Argument(help="Sweeps on the same images and holes.")],
+    names: NamesArgument,
     to: Annotated[Path, typer.Option(help="Where the picture goes: .png, .webp or .jpg.")] = Path("pictures.png"),
     images: Annotated[int, typer.Option(min=1, max=64, help="How many images.")] = 8,
     split: Annotated[str, typer.Option(help="validation or test.")] = "validation",
@@ -126,6 +143,7 @@ def pictures(
     from sweeper.cli.pictures import draw
     from sweeper.cli.rooms import installed_rooms
 
+    output_file(to, PICTURES)
     if split not in ("validation", "test"):
         raise SpecError(f"--split must be validation or test, but got {split!r}; name one of these")
     draw(installed_rooms(), Home(home), names, to, images=images, split=split, fills_only=fills_only)
@@ -134,49 +152,63 @@ def pictures(
 
 @app.command()
 def samples(
-    name: Annotated[str, typer.Argument(help="A sweep over a model that makes whole images, like lsgan.")],
+    name: NameArgument,
     to: Annotated[Path, typer.Option(help="Where the picture goes: .png, .webp or .jpg.")] = Path("samples.png"),
     images: Annotated[int, typer.Option(min=1, max=256, help="How many images.")] = 32,
     home: HomeOption = Path(),
 ) -> None:
-    """Draw images that a sweep's best model makes of nothing."""
+    """Draw images that a sweep's best model makes of nothing; the model must make whole images, like lsgan."""
     from sweeper.cli.pictures import draw_samples
     from sweeper.cli.rooms import installed_rooms
 
+    output_file(to, PICTURES)
     draw_samples(installed_rooms(), Home(home), name, to, images=images)
     out.print(f"wrote {to.resolve()}", soft_wrap=True)
 
 
 @app.command()
-def models() -> None:
+def models(as_json: JsonOption = False) -> None:
     """List the models."""
     from sweeper.cli.rooms import installed_rooms
 
     rooms = installed_rooms()
+    if as_json:
+        print_json([{"name": name, "class": path, "knobs": list(rooms.spaces[name])} for name, path in rooms.models.items()])
+        return
     for name, path in rooms.models.items():
         out.print(f"[bold]{name}[/bold]  {path}  ({len(rooms.spaces[name])} knobs; sweep space {name})", soft_wrap=True)
 
 
 @app.command()
-def specs() -> None:
+def specs(as_json: JsonOption = False) -> None:
     """List the specs that come with the engine."""
     import yaml
 
     from sweeper.spec import shipped
 
-    for name, path in shipped().items():
-        out.print(f"[bold]{name}[/bold]  {yaml.safe_load(path.read_text()).get('description', '')}", soft_wrap=True)
+    described = {name: yaml.load(path.read_text(), yaml.CSafeLoader).get("description", "") for name, path in shipped().items()}
+    if as_json:
+        print_json([{"name": name, "description": description} for name, description in described.items()])
+        return
+    for name, description in described.items():
+        out.print(f"[bold]{name}[/bold]  {description}", soft_wrap=True)
 
 
 @app.command()
-def space(model: Annotated[str, typer.Argument(help="A model's name; 'sweep models' lists them.")]) -> None:
+def space(
+    model: Annotated[str, typer.Argument(help="A model's name; 'sweep models' lists them.", autocompletion=model_names)],
+    as_json: JsonOption = False,
+) -> None:
     """Show a model's knobs: range, the paper's value, source."""
     from search_spaces import SPACES
-    from sweeper.cli.tables import knob_table
+    from sweeper.cli.tables import knob_document, knob_table
 
     if model not in SPACES:
         raise SpecError(f"model must be one of {', '.join(SPACES)}, but got {model!r}; name one of these")
-    out.print(knob_table(model, SPACES[model]))
+    if as_json:
+        print_json([knob_document(name, knob) for name, knob in SPACES[model].items()])
+    else:
+        out.print(knob_table(model, SPACES[model]))
 
 
 @app.command()
@@ -192,7 +224,7 @@ def algorithms() -> None:
 
 @app.command()
 def layers(
-    model: Annotated[str, typer.Argument(help="A model's name, or module:Class; 'sweep models' lists them.")],
+    model: Annotated[str, typer.Argument(help="A model's name, or module:Class; 'sweep models' lists them.", autocompletion=model_names)],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="knob=value; may be repeated. Others keep the paper's.")] = None,
     image_px: Annotated[int, typer.Option(min=1, help="Side of the images.")] = 32,
     hole_px: Annotated[int, typer.Option(min=1, help="Side of the holes.")] = 8,
@@ -214,21 +246,22 @@ def ui(
     """Open the MLflow UI on the store; listens on this machine alone. Ctrl-C ends it."""
     place = _open_store(home, store)
     out.print(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)")
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "ui",
-        "--backend-store-uri",
-        place.uri,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    raise typer.Exit(subprocess.call(command, env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}))
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", place.uri, "--host", "127.0.0.1", "--port", str(port)]
+    raise typer.Exit(subprocess.call([*command, "--workers", "1"], env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}))
+
+
+def _go_on(name: str, place: Home, address: str | None, change: "Callable[[Spec, Home], Spec]") -> None:
+    """Runs a sweep that was begun before."""
+    from sweeper.cli.launch import launch
+    from sweeper.cli.rooms import installed_rooms
+    from sweeper.spec import read_spec
+    from sweeper.tracking import Store
+    from sweeper.validation import validate
+
+    rooms = installed_rooms()
+    spec = validate(read_spec(str(place.spec_file(name))), rooms)
+    known = Store(place.store_uri).sweep(name)
+    launch(out, change(spec, place), rooms, place, known.tags.get("sweep.spec", name) if known else name, address)
 
 
 def _open_store(home: Path, store: str) -> "Store":
@@ -239,8 +272,9 @@ def _open_store(home: Path, store: str) -> "Store":
 
 def main() -> None:
     """Entry point of `sweep`: runs a command; a user's mistake is told in one message, with exit code 2."""
+    sys.path.append(str(Path.cwd()))  # a user's own model may lie here; what is installed comes first
     try:
-        app()
+        app(prog_name="sweep")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as error:

@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from sweeper import cluster, runner
+from sweeper import cluster
 from sweeper.cli import rooms as installed
+from sweeper.driver import session_request
 from sweeper.errors import SweepStateError
 from sweeper.home import Home
 from sweeper.journal import ranked, read_trials
@@ -68,5 +69,5 @@ def _best(rooms: Rooms, home: Home, name: str) -> tuple[Spec, SessionRequest, Pa
     checkpoints = cluster.checkpoints_of(home.folder(name) / "checkpoints", best[0].trial) if best else []
     if not checkpoints:
         raise SweepStateError(f"a sweep must have a trial with a checkpoint to be drawn, but {name!r} has none; run it first")
-    request = runner.session_request(spec, best[0].model, best[0].knobs, best[0].seed)
+    request = session_request(spec, best[0].model, best[0].knobs, best[0].seed)
     return spec, dataclasses.replace(request, device="cpu", threads=None), checkpoints[0]

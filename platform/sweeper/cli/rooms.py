@@ -21,9 +21,11 @@ from trainables.pictures import picture_grid, sample_grid
 from trainables.registry import load_model
 from trainables.ring_mean import ring_mean_fill
 from trainables.session import evaluate
+from trainables.shared_training import code_version
 
 PICTURE_IMAGES = 8
 TIMED_BATCHES = 5
+MEASURED_S = 20.0
 
 
 def open_session(request: SessionRequest) -> Session:
@@ -93,6 +95,16 @@ def _built(model: str, knobs: Mapping[str, Any], image_px: int, mask: Mapping[st
         raise ConfigError(f"model {model!r} must build with {dict(knobs)}, but raised {type(error).__name__} ({error}); mend it") from error
 
 
+def code(model: str) -> str:
+    """Version of a model's code and of torch."""
+    return f"{code_version(load_model(model))}, torch {torch.__version__}"
+
+
+def extra_metrics(model: str) -> dict[str, str]:
+    """The validation metrics that a model alone has and that can be minimised or maximised."""
+    return {name: metric.mode for name, metric in load_model(model).extra_metrics.items() if metric.mode in ("min", "max")}
+
+
 def prepare(data: Mapping[str, Any], mask: Mapping[str, Any]) -> DataFacts:
     """Prepares the images on this node and measures the plain ring-mean fill on validation and test."""
     images = open_images(ImageSource(**data))
@@ -133,21 +145,46 @@ def samples(request: SessionRequest, checkpoint: Path, file: Path, count: int) -
     return made is not None
 
 
-def seconds_an_image(request: SessionRequest) -> tuple[float, int]:
-    """Training time an image on this machine, measured over a few batches, and the model's number of parameters."""
-    session = open_session(request)
-    model, batch = session.model, session.model.batch_images
+@dataclasses.dataclass(frozen=True)
+class MeasuredEpoch:
+    """What an epoch of a model takes here.
 
-    def train(count: int) -> None:
+    Attributes:
+        train_s: seconds of its training steps.
+        measure_s: seconds of its measurements on the validation split.
+        share: how much of the epoch was run; the rest is extrapolated.
+        parameters: of the model.
+    """
+
+    train_s: float
+    measure_s: float
+    share: float
+    parameters: int
+
+
+def measured_epoch(request: SessionRequest) -> MeasuredEpoch:
+    """Runs an epoch on this machine, of a long one the batches of its first `MEASURED_S` seconds."""
+    session = open_session(request)
+    model, size = session.model, session.model.batch_images
+
+    def train(count: int) -> float:
+        begun_s = time.perf_counter()
         stream = batches(
-            session.images.train, model.training_mask, batch_images=batch, start_image=0, count=count, seed=0, device=session.device
+            session.images.train, model.training_mask, batch_images=size, start_image=0, count=count, seed=0, device=session.device
         )
         model.train_unit(stream)
+        return time.perf_counter() - begun_s
 
-    train(batch)
+    train(size)  # the first batch also fills caches
+    done, took_s = 0, 0.0
+    while done < session.epoch_images and took_s < MEASURED_S:
+        part = min(TIMED_BATCHES * size, session.epoch_images - done)
+        took_s += train(part)
+        done += part
     begun_s = time.perf_counter()
-    train(TIMED_BATCHES * batch)
-    return (time.perf_counter() - begun_s) / (TIMED_BATCHES * batch), model.parameters
+    session.evaluate("validation")
+    share = done / session.epoch_images
+    return MeasuredEpoch(took_s / share, time.perf_counter() - begun_s, share, model.parameters)
 
 
 def installed_rooms() -> Rooms:
@@ -163,5 +200,7 @@ def installed_rooms() -> Rooms:
         prepare=prepare,
         layers=layers,
         picture=picture,
+        code=code,
+        extra_metrics=extra_metrics,
         user_errors=(InpaintingError,),
     )

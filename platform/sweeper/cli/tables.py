@@ -1,6 +1,7 @@
 """What the commands print: leaderboards, lists of sweeps, models and knobs."""
 
 import datetime as dt
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,9 +10,11 @@ from rich.table import Table
 
 from sweeper.capabilities import ALGORITHM_TRAITS, ALGORITHMS, SCHEDULER_TRAITS, SCHEDULERS, Algorithm, SchedulerKind
 from sweeper.rooms import Knob
-from sweeper.tracking import SweepRow
+from sweeper.rows import SweepRow
 
 LEADERBOARD_ROWS = 10
+SHOWN_MODEL = "model"
+UNRANKED = ("infeasible",)
 
 
 def leaderboard(
@@ -31,7 +34,7 @@ def leaderboard(
     for name in ("trial", "state", *values, "step", *searched):
         table.add_column(name, justify="right" if name in (*values, "step") else "left", no_wrap=name == "trial")
     for row in ranked(trials, metric, mode).head(rows).to_dict("records"):
-        knobs = [shorten(row.get(f"param.{name}", "")) for name in searched]
+        knobs = [str(row[name]) if name == SHOWN_MODEL else shorten(row.get(f"param.{name}", "")) for name in searched]
         numbers = [f"{row.get(f'metric.best_{name}', float('nan')):.4g}" for name in values]
         table.add_row(row["trial"], row["state"], *numbers, f"{row['metric.best_step']:.0f}", *knobs)
     return table
@@ -45,45 +48,58 @@ def pareto_front(trials: pd.DataFrame, modes: Mapping[str, str]) -> pd.DataFrame
         modes: "min" or "max" for each objective.
     """
     columns = [f"metric.best_{name}" for name in modes]
-    found = trials[(trials["role"] == "search") & trials.reindex(columns=columns).notna().all(axis=1)]
+    found = _ranked_at_all(trials)
+    found = found[found.reindex(columns=columns).notna().all(axis=1)]
     losses = found[columns].to_numpy(float) * [1 if mode == "min" else -1 for mode in modes.values()]
     beaten = [bool(((losses <= own).all(axis=1) & (losses < own).any(axis=1)).any()) for own in losses]
     return found[[not lost for lost in beaten]]
 
 
 def ranked(trials: pd.DataFrame, metric: str, mode: str) -> pd.DataFrame:
-    """Search trials that have a value, the best first."""
+    """Search trials that have a value and break no constraint, the best first."""
     column = f"metric.best_{metric}"
     if column not in trials:
         return trials.iloc[:0]
-    found = trials[(trials["role"] == "search") & trials[column].notna()]
+    found = _ranked_at_all(trials)
+    found = found[found[column].notna()]
     return found.sort_values([column, "trial"], ascending=[mode == "min", True])
 
 
-def searched_knobs(trials: pd.DataFrame) -> list[str]:
-    """Knobs that take more than one value among the search trials."""
+def _ranked_at_all(trials: pd.DataFrame) -> pd.DataFrame:
+    """Search trials that may win."""
     search = trials[trials["role"] == "search"]
-    return [column.removeprefix("param.") for column in search.columns if column.startswith("param.") and search[column].nunique() > 1]
+    return search[~search["state"].isin(UNRANKED)] if "state" in search else search
+
+
+def searched_knobs(trials: pd.DataFrame) -> list[str]:
+    """Knobs that take more than one value among the search trials; "model" among them where there are several."""
+    search = trials[trials["role"] == "search"]
+    several = [SHOWN_MODEL] if SHOWN_MODEL in search and search[SHOWN_MODEL].nunique() > 1 else []
+    return several + [
+        column.removeprefix("param.") for column in search.columns if column.startswith("param.") and search[column].nunique() > 1
+    ]
 
 
 def shorten(text: object) -> str:
-    """A number in four digits, anything else as it is."""
+    """A number in four digits, nothing for a value that is not there, anything else as it is."""
+    if isinstance(text, float) and math.isnan(text):
+        return ""
     try:
         return f"{float(str(text)):.4g}"
     except ValueError:
         return str(text)
 
 
-def sweep_list(sweeps: list[SweepRow]) -> Table:
-    """All sweeps, the newest first."""
+def sweep_list(sweeps: Iterable[tuple[SweepRow, str]]) -> Table:
+    """All sweeps with their states, the newest first."""
     table = Table("name", "state", "model", "data", "objective", "best", "begun", title="sweeps", title_justify="left")
-    for sweep in sweeps:
+    for sweep, state in sweeps:
         best = sweep.metrics.get("best_value")
         begun = dt.datetime.fromtimestamp(sweep.started_s).strftime("%Y-%m-%d %H:%M")
         tags = sweep.tags
         table.add_row(
             sweep.name,
-            tags.get("sweep.state", ""),
+            state,
             tags.get("sweep.model", ""),
             tags.get("sweep.data", ""),
             tags.get("sweep.objective", ""),
@@ -91,6 +107,26 @@ def sweep_list(sweeps: list[SweepRow]) -> Table:
             begun,
         )
     return table
+
+
+def sweep_document(sweep: SweepRow, state: str) -> dict[str, Any]:
+    """One sweep of the list as a document."""
+    told = {key: sweep.tags.get(f"sweep.{key}", "") for key in ("spec", "model", "data", "image_px", "mask", "objective", "mode", "best")}
+    best = sweep.metrics.get("best_value")
+    return {"name": sweep.name, "state": state, **told, "best_value": best, "started_s": sweep.started_s, "run_id": sweep.run_id}
+
+
+def knob_document(name: str, knob: Knob) -> dict[str, Any]:
+    """One knob as a document."""
+    bounds = {key: getattr(knob, key) for key in ("values", "low", "high", "kind", "log") if hasattr(knob, key)}
+    return {
+        "knob": name,
+        "allowed": knob.allowed,
+        "paper": knob.paper,
+        "unit": knob.unit,
+        "source": knob.source,
+        "reason": knob.reason,
+    } | bounds
 
 
 def knob_table(model: str, space: Mapping[str, Knob]) -> Table:
@@ -136,7 +172,8 @@ def scheduler_table() -> Table:
 
 def capability_notes() -> Iterator[str]:
     """What each algorithm and scheduler is, what it makes of an interruption, and why it does not go with what it does not."""
-    for name, entry in [*ALGORITHMS.items(), *SCHEDULERS.items()]:
+    entries: list[tuple[str, Algorithm | SchedulerKind]] = [*ALGORITHMS.items(), *SCHEDULERS.items()]
+    for name, entry in entries:
         yield f"[bold]{name}[/bold]  " + "; ".join(filter(None, (entry.title, entry.note)))
         if isinstance(entry, SchedulerKind):
             yield f"    after an interruption: {entry.resumes}"

@@ -15,6 +15,7 @@ class Assignment:
         knobs: the full configuration.
         seed: its seed.
         resume_from: folders of its checkpoints, the newest first; empty = from the start.
+        starved: why it ran out of memory just now: it is not to be trained beside others; empty = it is to be trained.
     """
 
     trial: str
@@ -23,3 +24,4 @@ class Assignment:
     knobs: dict[str, Any]
     seed: int
     resume_from: list[str] = field(default_factory=list)
+    starved: str = ""

@@ -17,7 +17,7 @@ from sweeper.capabilities import SCHEDULERS
 from sweeper.journal import TrialRecord
 from sweeper.search.population import NamedPb2, NamedPbt, changing_knobs
 from sweeper.space import KnobSearch
-from sweeper.spec import Spec
+from sweeper.spec import Scheduler, Spec
 
 TIME_ATTRIBUTE = "step"
 
@@ -152,9 +152,9 @@ def lets_all_in(scheduler: TrialScheduler) -> bool:
     return isinstance(scheduler, NamedHyperBand | NamedPbt | NamedPb2)
 
 
-def checkpoints_needed(scheduler: TrialScheduler) -> int:
+def checkpoints_needed(kind: Scheduler) -> int:
     """How many of a trial's newest checkpoints others may still want to go on from."""
-    return scheduler.perturb_steps + 2 if isinstance(scheduler, NamedPbt | NamedPb2) else 1
+    return kind.perturb_steps + 2 if SCHEDULERS[kind.kind].changes_knobs else 1
 
 
 def _replayed(made: NamedAsha | NamedMedian, records: Iterable[TrialRecord]) -> TrialScheduler:

@@ -1,0 +1,126 @@
+"""What can be taken from a sweep: a disk, an MLflow server, Ray nodes, all real and on this machine."""
+
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.sweeper.drivers import MARK, Driver, wait_for
+from tests.sweeper.fault_place import PATIENCE_S
+
+DISK_MIB = 48
+SERVER = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+QUICK_NODES = {
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+}
+
+
+class NotPossibleHereError(RuntimeError):
+    """This machine does not allow what a scenario needs."""
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """A disk of a few MiB at a folder.
+
+    Raises:
+        NotPossibleHereError: only root may mount.
+    """
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(folder)], capture_output=True, check=False)
+    if done.returncode:
+        raise NotPossibleHereError(f"a disk must be mounted, which this user may not: {done.stderr.decode()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Server:
+    """A real MLflow server on SQLite."""
+
+    def __init__(self, root: Path, environment: Mapping[str, str]) -> None:
+        self._root = root
+        self._environment = environment
+        self._port = free_port()
+        self._process: Driver | None = None
+        self.uri = f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port), "--workers", "1"]
+        command += ["--backend-store-uri", f"sqlite:///{self._root / 'server.db'}", "--artifacts-destination", str(self._root / "kept")]
+        self._process = marked(command, self._root, self._root / "server.txt", {**self._environment, **SERVER})
+        if not wait_for(self._answers, PATIENCE_S):
+            raise AssertionError(self._process.text)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.end()
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=1) as connection:
+                connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+                return b"OK" in connection.recv(4096)
+        except OSError:
+            return False
+
+
+def marked(command: list[str], root: Path, output: Path, environment: Mapping[str, str]) -> Driver:
+    """Starts any command as `drivers.start_driver` starts a driver."""
+    mark = secrets.token_hex(16)
+    with open(output, "ab") as file:
+        process = subprocess.Popen(
+            command, cwd=root, env={**environment, MARK: mark}, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    return Driver(process, mark, output)
+
+
+class Cluster:
+    """Ray nodes as processes on this machine, each of which can be killed whole."""
+
+    def __init__(self, root: Path, environment: Mapping[str, str]) -> None:
+        self.environment = {**QUICK_NODES, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self._all = {**environment, **self.environment}
+        self._root = root
+        self._nodes: list[Driver] = []
+        self._port = free_port()
+        self.address = ""
+
+    def start_head(self, cpus: int) -> Driver:
+        self._port = free_port()
+        host = socket.gethostbyname(socket.gethostname())
+        self.address = f"{host}:{self._port}"
+        return self._start(["--head", f"--port={self._port}", f"--node-ip-address={host}", "--include-dashboard=false"], cpus)
+
+    def start_node(self, cpus: int) -> Driver:
+        return self._start([f"--address={self.address}"], cpus)
+
+    def close(self) -> None:
+        for node in self._nodes:
+            node.end()
+
+    def _start(self, options: list[str], cpus: int) -> Driver:
+        ray = str(Path(sys.executable).with_name("ray"))
+        sizes = [f"--num-cpus={cpus}", "--object-store-memory=100000000", "--disable-usage-stats", "--block"]
+        output = self._root / f"node-{len(self._nodes)}.txt"
+        self._nodes.append(marked([ray, "start", *options, *sizes], self._root, output, self._all))
+        node = self._nodes[-1]
+        if (
+            not wait_for(lambda: "Ray runtime started" in node.text or node.process.poll() is not None, PATIENCE_S)
+            or node.process.poll() is not None
+        ):
+            raise NotPossibleHereError(f"a node must start, but does not: {node.text}")
+        return node
