@@ -26,7 +26,6 @@ from sweeper.spec import SEED
 
 OnChange = Callable[[str, int, dict[str, Any], str, str], None]
 _CHANGES = 1  # keeps what is drawn at a change apart from what the study draws of the same seed
-_OWN = ("trial", "number", "model", "seed", "resume_from")
 
 
 def changing_knobs(searched: Mapping[str, KnobSearch]) -> dict[str, KnobSearch]:
@@ -102,8 +101,7 @@ class _Population(PopulationBasedTraining):  # type: ignore[misc]
     def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The donor's configuration, changed; what makes a trial this trial stays its own."""
         config, operations = super()._get_new_config(trial, trial_to_clone)
-        config |= {key: trial.config[key] for key in _OWN}
-        config["knobs"] = {name: self._within(name, value) for name, value in config["knobs"].items()}
+        config = {**trial.config, "knobs": {name: self._within(name, value) for name, value in config["knobs"].items()}}
         donor = self._trial_state[trial_to_clone]
         if self.on_change is not None:
             checkpoint = "/".join(Path(donor.last_checkpoint.path).parts[-3:])
