@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Ray starts a Python for every worker: without compiled bytecode each of them compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help quickstart test tour faults lint lock wheel clean
+.PHONY: help quickstart test tour conformance faults lint lock wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ test: .venv/.complete ## the default test suite
 
 tour: .venv/.complete ## type the README's tour: two minutes on 2 cores
 	$(BIN)/python -m pytest -q -m tour tests/test_readme.py
+
+conformance: .venv/.complete ## every algorithm and scheduler through ask, report, error, kill, restore: five minutes on 2 cores
+	$(BIN)/python -m pytest -q -m conformance tests/sweeper
 
 faults: .venv/.complete ## kill workers, drivers, nodes, stores and disks under real sweeps: about 15 minutes
 	$(BIN)/python -m pytest -q -m faults tests/sweeper/test_faults.py

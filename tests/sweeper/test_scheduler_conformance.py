@@ -22,6 +22,8 @@ from sweeper.tracking import STATUS, Store
 from sweeper.validation import validate
 from tests.sweeper.conftest import SilentProgress
 
+pytestmark = pytest.mark.conformance
+
 STEPS, CUT_AFTER = 6, 9
 TRIALS = {"hyperband": 12}  # a bracket of three, one of five of which two go on, and what is left; the others need fewer
 SEED = 7  # its third trial crashes, its fourth diverges; rates of the others: 0.5 (the paper's), 0.34, 0.72, 0.48; then 0.26, 0.76, 0.53

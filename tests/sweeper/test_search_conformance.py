@@ -22,6 +22,8 @@ from sweeper.space import resolve
 from sweeper.spec import Spec
 from sweeper.validation import validate
 
+pytestmark = pytest.mark.conformance
+
 TRIALS, SHORT = 14, 9  # tpe and gp draw their first ten at random
 RANGES = {"rate": {"low": 0.0, "high": 1.0}, "shift": {"low": -1.0, "high": 1.0}}
 KNOBS: dict[str, Any] = RANGES | {"count": {"low": 1, "high": 8}}
