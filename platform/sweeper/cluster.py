@@ -284,7 +284,7 @@ class _ListenerCallback(_Adapter, ray.tune.Callback):  # type: ignore[misc]
             StorageError: it tells of a full disk, which is no fault of the trial's.
         """
         lines = _failures(trial)[-1].strip().splitlines() or ["the worker was lost"]
-        for line in lines:
+        for line in reversed(lines):  # the error itself stands below the lines of source that led to it
             if is_shortage(line):
                 told = line.strip().partition("StorageError: ")[2]
                 raise StorageError(

@@ -1,5 +1,6 @@
 """What can be taken from a sweep: a disk, an MLflow server, Ray nodes, all real and on this machine."""
 
+import errno
 import secrets
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 from tests.sweeper.drivers import MARK, Driver, wait_for
 from tests.sweeper.fault_place import PATIENCE_S
 
-DISK_MIB = 48
+DISK_MIB = 160
 SERVER = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 QUICK_NODES = {
     "RAY_health_check_period_ms": "1000",
@@ -40,6 +41,21 @@ def small_disk(folder: Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill_up(file: Path) -> None:
+    """Writes until the disk has no room left, whatever else is written meanwhile.
+
+    Raises:
+        OSError: it cannot be written for another reason.
+    """
+    with open(file, "wb", buffering=0) as filler:
+        try:
+            while True:
+                filler.write(bytes(2**14))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
 
 
 def free_port() -> int:

@@ -14,12 +14,13 @@ from sweeper.journal import ENDED, read_trials
 from sweeper.retention import checkpoints_of
 from sweeper.tracking import Store
 from tests.sweeper.drivers import Driver
-from tests.sweeper.fault_machines import Cluster, NotPossibleHereError, Server, small_disk
+from tests.sweeper.fault_machines import Cluster, NotPossibleHereError, Server, fill_up, small_disk
 from tests.sweeper.fault_place import NAME, PATIENCE_S, Finding, Place
 
 __all__ = ["CASES", "Finding", "NotPossibleHereError", "play"]
 
 CPUS = 2
+SMALL = {"base_filters": 16, "bottleneck": 256, "batch_images": 32}
 
 
 # --- processes ---------------------------------------------------------------------------------------------------------------------
@@ -109,7 +110,7 @@ def two_drivers(place: Place) -> None:
 
 def training_goes_wrong(place: Place) -> None:
     """A loss that is not finite, and trials without enough memory: once, and always."""
-    knobs = {"fate": ["nan", "crowded", "hungry", "well"], "mark": str(place.root / "mark"), "base_filters": 16, "bottleneck": 256}
+    knobs = {"fate": ["nan", "crowded", "hungry", "well"], "mark": str(place.root / "mark"), **SMALL}
     place.trials = 4
     place.write_spec(knobs=knobs, budget={"trials": 4, "epochs": 3})
     driver = place.run()
@@ -144,8 +145,7 @@ def storage_full(place: Place) -> None:
         place.write_spec()
         driver = place.run()
         place.until_results(driver, 2)
-        free = shutil.disk_usage(place.root / "sweeps").free
-        (place.root / "sweeps" / "filler").write_bytes(bytes(max(free - 2**18, 0)))
+        fill_up(place.root / "sweeps" / "filler")
         _stopped_by_storage(place, driver, "MiB free")
         (place.root / "sweeps" / "filler").unlink()
         place.resume()
