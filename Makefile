@@ -24,7 +24,7 @@ conformance: .venv/.complete ## every algorithm and scheduler through ask, repor
 	$(BIN)/python -m pytest -q -m conformance tests/sweeper
 
 faults: .venv/.complete ## kill workers, drivers, nodes, stores and disks under real sweeps: about 15 minutes
-	$(BIN)/python -m pytest -q -m faults tests/sweeper/test_faults.py
+	$(BIN)/python -m pytest -q -m faults tests/sweeper
 
 lint: .venv/.complete ## style, types, import rules
 	$(BIN)/ruff check .

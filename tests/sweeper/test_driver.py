@@ -110,14 +110,14 @@ def test_finalists_that_do_not_part_get_seeds_until_the_budget_ends(run_spec: Sw
             "together",
             knobs={"learning_rate": [1e-5, 1.0001e-5]},
             search={"algorithm": "grid"},
-            budget={"trials": 2, "epochs": 1, "wall_s": 8},
+            budget={"trials": 2, "epochs": 1, "wall_s": 6},
             finalists=2,
             seeds=2,
             until="separated",
         )
     )
     assert "not separated: the budget ended before the 95 % intervals over seeds parted" in notes(done)
-    assert [event for event in done.journal if event["event"] == "clock"][-1]["wall_s"] >= 8
+    assert [event for event in done.journal if event["event"] == "clock"][-1]["wall_s"] >= 6
     assert done.parent.info.status == "FINISHED"
 
 
@@ -177,7 +177,8 @@ def test_the_best_of_an_earlier_sweep_comes_early(first: Done, run_spec: Sweep, 
     done = run_spec(
         tiny_spec("warm", knobs=knobs, warm_start=warm, search={"algorithm": "tpe"}, budget={"trials": 3, "epochs": 1}, seeds=0)
     )
-    tried = [(record.knobs["learning_rate"], record.knobs["bottleneck"]) for record in searches(done)]
+    by_number = sorted(searches(done), key=lambda record: record.number)  # two start at the same time
+    tried = [(record.knobs["learning_rate"], record.knobs["bottleneck"]) for record in by_number]
     assert tried == [(1e-3, 512), (2e-3, 256), (1e-3, 256)]  # the paper's, the hand-written one, the earlier best
 
 

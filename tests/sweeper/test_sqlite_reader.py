@@ -19,7 +19,7 @@ from sweeper.writer import Writer
 @pytest.fixture(scope="module")
 def filled(store: Store) -> str:
     """A sweep with two trials, one of them with a value that is not finite, and one run of another name."""
-    name = "read"
+    name = "fast"
     parent = store.begin(name, "sweep", None, None, {"sweep.objective": "l2_hole", "sweep.mode": "min"}, {})
     for number in range(2):
         trial = store.begin(name, "search", f"search-{number:04d}", parent, {"sweep.seed": "3", "sweep.model": "wgan"}, {"rate": 0.1})

@@ -57,7 +57,7 @@ def finished(
         assert first.process.poll() is None, first.text
         first.process.kill()
         first.process.wait()
-        assert first.wait_until_gone()
+        first.end()
     finally:
         first.end()
     second = start_driver(["resume", NAME], root, root / "second.txt", driver_environment)

@@ -138,7 +138,7 @@ def test_a_won_game_is_told_and_survives_a_checkpoint() -> None:
     names = ("loss", "loss_adversarial", "loss_discriminator", "gradient_norm_generator", "gradient_norm_discriminator")
     figures = dict.fromkeys(names, torch.tensor(1.0)) | dict.fromkeys(("accuracy_real", "accuracy_fake", "score_gap"), torch.tensor(0.99))
     won = figures | {"loss_discriminator": torch.tensor(0.001)}
-    told = [model.judged(means([each]))["collapsed"] for each in (won, figures, won, won)]
+    told = [model.game_health(means([each]), model.objective.winner)["collapsed"] for each in (won, figures, won, won)]
     assert told == [0, 0, 0, 1]
     assert model.collapse_reason == "the discriminator won 2 evaluations in a row"
     other = built()

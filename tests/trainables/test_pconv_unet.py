@@ -213,7 +213,7 @@ def test_a_run_resumed_across_the_switch_continues_exactly(data_dir: str, tmp_pa
         session = opened()
         session.load(tmp_path)
     assert losses == pytest.approx(expected, abs=1e-6)
-    assert session.model.optimizers["network"].param_groups[0]["lr"] == 5e-5
+    assert straight.model.optimizers["network"].param_groups[0]["lr"] == 5e-5
 
 
 def ends(knob: Any) -> tuple[Value, ...]:
