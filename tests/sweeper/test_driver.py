@@ -83,6 +83,7 @@ def test_a_model_that_breaks_a_limit_never_wins(run_spec: Sweep, tiny_spec: Tiny
     assert feasible == {width: width == small for width in by_width}
 
 
+@pytest.mark.conformance
 def test_finalists_get_seeds_until_they_part(run_spec: Sweep, tiny_spec: TinySpec) -> None:
     done = run_spec(
         tiny_spec(
@@ -103,6 +104,7 @@ def test_finalists_get_seeds_until_they_part(run_spec: Sweep, tiny_spec: TinySpe
     assert "the best configuration is separated from the others: the 95 % intervals over seeds do not overlap" in notes(done)
 
 
+@pytest.mark.conformance
 def test_finalists_that_do_not_part_get_seeds_until_the_budget_ends(run_spec: Sweep, tiny_spec: TinySpec) -> None:
     """Two rates that leave the weights alone: each seed's values are those of its random weights."""
     done = run_spec(

@@ -566,6 +566,7 @@ def test_a_trial_that_runs_out_of_memory_is_tried_again_alone(
     assert {run.info.status for run in done.children.values()} == {"FINISHED", "FAILED"}
 
 
+@pytest.mark.faults
 def test_a_trial_that_ran_out_of_memory_before_an_interruption_is_alone_in_the_resumed_sweep(
     run_spec: Callable[[Spec], Done], tiny_spec: TinySpec, home: Home, tmp_path: Path
 ) -> None:
@@ -583,6 +584,7 @@ def test_a_trial_that_ran_out_of_memory_before_an_interruption_is_alone_in_the_r
     assert ends == ["search-0001", "search-0000"]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("fault", ["full", "gone"])
 def test_a_sweep_whose_folder_is_full_or_gone_ends_with_one_message_and_goes_on_later(
     fault: str, run_spec: Callable[[Spec], Done], tiny_spec: TinySpec, home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
