@@ -3,7 +3,15 @@
 from collections.abc import Iterable, Mapping
 
 from sweeper.journal import TrialRecord, ranked
-from sweeper.spec import Choice, Objective
+from sweeper.rooms import Rooms
+from sweeper.spec import Choice, Objective, Spec
+
+
+def modes_of(spec: Spec, rooms: Rooms) -> dict[str, str]:
+    """ "min" or "max" of each objective, the first one first; a model's own metric says it itself."""
+    names = (spec.objective.metric, *spec.objective.also)
+    own = {} if all(name in rooms.metrics for name in names) else rooms.extra_metrics(spec.models[0])
+    return {name: rooms.metrics[name] if name in rooms.metrics else own[name] for name in names}
 
 
 def leaders(records: Iterable[TrialRecord], objective: Objective, modes: Mapping[str, str]) -> list[TrialRecord]:

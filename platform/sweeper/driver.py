@@ -13,6 +13,7 @@ from sweeper.home import Home
 from sweeper.journal import ENDED, Source, TrialRecord
 from sweeper.known import KnownTrials, identity
 from sweeper.recorder import SweepRun
+from sweeper.retention import checkpoints_for
 from sweeper.rooms import DataFacts, Rooms, SessionRequest
 from sweeper.search import Assignment, Proposals, scheduler
 from sweeper.separation import unseparated
@@ -50,6 +51,9 @@ class Driver:
     modes: Mapping[str, str]
     fresh: bool = False
     _codes: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._known = KnownTrials(self.home)  # reads the other sweeps' journals once, when first asked
 
     def search(self) -> None:
         """The search stage; returns at once where it was finished before."""
@@ -102,12 +106,9 @@ class Driver:
         """Search trials that have a value and break no limit, the best first."""
         return leaders(self.run.journal.trials.values(), self.spec.objective, self.modes)
 
-    def checkpoints(self, record: TrialRecord) -> list[Any]:
+    def checkpoints(self, record: TrialRecord) -> list[Path]:
         """A trial's checkpoint folders, the newest first; of one that was not trained again, those of its source."""
-        own = cluster.checkpoints_of(self.run.journal.folder / "checkpoints", record.trial)
-        if own or record.source is None:
-            return own
-        return cluster.checkpoints_of(self.home.folder(record.source.sweep) / "checkpoints", record.source.trial)
+        return checkpoints_for(self.home, self.spec.name, record)
 
     def _separate(self, chosen: list[TrialRecord]) -> None:
         """Further seeds for those whose intervals overlap the leader's, until none does or the budget is spent."""
@@ -184,13 +185,12 @@ class Driver:
         return Assignment(record.trial, record.number, record.model, record.knobs, record.seed, checkpoints)
 
     def _stage(self, proposals: Proposals | None, todo: list[Assignment], *, reserved: bool = False) -> Stage:
-        known = KnownTrials(self.home)
         return Stage(
             self.run,
             self.meter,
             tuple(self.spec.objective.constraints),
             self._identity,
-            lambda wanted: None if self.fresh else self._finished(wanted) or known.find(wanted),
+            lambda wanted: None if self.fresh else self._finished(wanted) or self._known.find(wanted),
             proposals,
             todo,
             self._reserve if reserved else Spending,

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeper.choice import modes_of
 from sweeper.driver import Driver, session_request
 from sweeper.journal import TrialRecord
 from sweeper.recorder import SweepRun
 from sweeper.rooms import Rooms
 from sweeper.space import in_words
 from sweeper.spec import Spec
-from sweeper.warm_start import mode_of
 
 if TYPE_CHECKING:
     from sweeper.search.plots import Drawn
@@ -67,8 +67,7 @@ def plot(spec: Spec, rooms: Rooms, folder: Path, records: Iterable[TrialRecord])
     """Draws the plots of a sweep into its folder."""
     from sweeper.search.plots import draw_plots  # its libraries take seconds to be imported
 
-    modes = {name: mode_of(rooms, spec, name) for name in (spec.objective.metric, *spec.objective.also)}
-    return draw_plots(spec, folder, modes, _parameter_words(spec, rooms), records)
+    return draw_plots(spec, folder, modes_of(spec, rooms), _parameter_words(spec, rooms), records)
 
 
 def _parameter_words(spec: Spec, rooms: Rooms) -> dict[str, str]:

@@ -1,12 +1,15 @@
 """Writes down what happens to trials: first in the journal, then in the study, then in MLflow, then on the screen."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+from sweeper.choice import leaders
 from sweeper.interrupt import Interrupt
-from sweeper.journal import ENDED, Journal, TrialRecord, ranked
+from sweeper.journal import ENDED, Journal, TrialRecord
 from sweeper.layers import FILE, LayerTables
 from sweeper.retention import Keeper
+from sweeper.spec import Objective
 from sweeper.tracking import STATUS, Store
 from sweeper.writer import Unsent, Writer
 
@@ -41,9 +44,8 @@ class SweepRun:
 
     Attributes:
         name: the sweep's name.
-        metric: the objective.
-        mode: "min" or "max".
-        also: further objectives.
+        objective: what is optimised, and which trial wins.
+        modes: "min" or "max" of each objective.
         journal: the sweep's own record.
         store: MLflow.
         writer: sends to it.
@@ -58,9 +60,8 @@ class SweepRun:
     """
 
     name: str
-    metric: str
-    mode: str
-    also: tuple[str, ...]
+    objective: Objective
+    modes: Mapping[str, str]
     journal: Journal
     store: Store
     writer: Writer
@@ -74,10 +75,19 @@ class SweepRun:
     unsent: Unsent | None = None
 
     @property
+    def metric(self) -> str:
+        """The first objective."""
+        return self.objective.metric
+
+    @property
+    def mode(self) -> str:
+        """Whether its least or its greatest value wins."""
+        return self.modes[self.metric]
+
+    @property
     def best(self) -> TrialRecord | None:
         """The best search trial; None where none has a value."""
-        order = ranked(self.journal.trials.values(), self.metric, self.mode)
-        return order[0] if order else None
+        return next(iter(leaders(self.journal.trials.values(), self.objective, self.modes)), None)
 
     def begin_run(self, trial: str, model: str, knobs: dict[str, Any], seed: int) -> None:
         """The MLflow run of a trial is to be found again or made, with its layer table."""

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from sweeper.home import Home
 from sweeper.journal import ENDED, TrialRecord, ranked
 from sweeper.spec import Checkpoints
 
@@ -19,6 +20,14 @@ FILE = "checkpoint.pt"
 def checkpoints_of(folder: Path, trial: str) -> list[Path]:
     """A trial's checkpoint folders over all attempts, the newest first."""
     return sorted(folder.glob(f"attempt-*/{trial}/checkpoint_*"), key=_age, reverse=True)
+
+
+def checkpoints_for(home: Home, sweep: str, record: TrialRecord) -> list[Path]:
+    """A trial's checkpoint folders, the newest first; of one that was not trained again, those of its source."""
+    own = checkpoints_of(home.folder(sweep) / "checkpoints", record.trial)
+    if own or record.source is None:
+        return own
+    return checkpoints_of(home.folder(record.source.sweep) / "checkpoints", record.source.trial)
 
 
 def is_whole(checkpoint: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sweeper import cluster, provenance, stop
 from sweeper.budget import Meter
-from sweeper.choice import described
+from sweeper.choice import described, modes_of
 from sweeper.driver import Driver
 from sweeper.extension import write_spec
 from sweeper.home import Home
@@ -21,7 +21,6 @@ from sweeper.spec import Spec
 from sweeper.storage import RESERVE_BYTES, guarded, require_room
 from sweeper.sync import told_unsent, tracked
 from sweeper.tracking import Store
-from sweeper.warm_start import mode_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def run(
     facts = rooms.prepare(spec.data.model_dump(), spec.mask.model_dump())
     if facts.skipped:
         progress.note(f"{len(facts.skipped)} images did not decode and were left out, the first: {facts.skipped[0]}")
-    modes = {metric: mode_of(rooms, spec, metric) for metric in (spec.objective.metric, *spec.objective.also)}
+    modes = modes_of(spec, rooms)
     with cluster.connected(address):
         at_once = cluster.check_resources(spec.resources)
         store = Store(home.store_uri)

@@ -164,7 +164,7 @@ class StageListener:
         if state in ("complete", "stopped") and any(each > 0 for each in limits.values()):
             state, reason = "infeasible", broken(self._stage.constraints, metrics)
         run.journal.end(trial, state, reason, limits)
-        values = run.journal.trials[trial].best_values(run.metric, run.mode, run.also)
+        values = run.journal.trials[trial].best_values(run.metric, run.mode, run.objective.also)
         if self._proposals is not None:
             self._proposals.tell(trial, state, values, limits)
         run.end_run(trial)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from textwrap import shorten
 
 from sweeper import stop
+from sweeper.choice import modes_of
 from sweeper.errors import StorageError
 from sweeper.home import Home
 from sweeper.journal import ENDED, Journal
@@ -23,7 +24,6 @@ from sweeper.spec import Spec
 from sweeper.stop import Wishes
 from sweeper.storage import guarded
 from sweeper.tracking import Store
-from sweeper.warm_start import mode_of
 from sweeper.writer import Writer
 
 REASON_CHARACTERS = 200
@@ -53,16 +53,16 @@ def opened(spec: Spec, rooms: Rooms, store: Store, journal: Journal, progress: P
     writer.file(parent, "spec.yaml", spec.to_public_yaml())
     if journal.baseline:
         writer.metrics(parent, 0, journal.baseline, journal.begun_s)
-    metric, mode = spec.objective.metric, mode_of(rooms, spec, spec.objective.metric)
+    modes, metric = modes_of(spec, rooms), spec.objective.metric
     layers = LayerTables(rooms, spec.data.model_dump(), spec.mask.model_dump(), progress.note)
-    keeper = Keeper(journal.folder / "checkpoints", spec.checkpoints, metric, mode, checkpoints_needed(spec.scheduler))
-    return SweepRun(spec.name, metric, mode, tuple(spec.objective.also), journal, store, writer, parent, progress, layers, keeper)
+    keeper = Keeper(journal.folder / "checkpoints", spec.checkpoints, metric, modes[metric], checkpoints_needed(spec.scheduler))
+    return SweepRun(spec.name, spec.objective, modes, journal, store, writer, parent, progress, layers, keeper)
 
 
 @contextmanager
 def tracked(spec: Spec, rooms: Rooms, home: Home, store: Store, journal: Journal, progress: Progress) -> Iterator[SweepRun]:
     """The sweep's MLflow run for the length of a `with`; whatever ends it, no run is left RUNNING while the store answers."""
-    live = LiveTag(progress, spec.objective.metric, mode_of(rooms, spec, spec.objective.metric), journal)
+    live = LiveTag(progress, spec.objective.metric, modes_of(spec, rooms)[spec.objective.metric], journal)
     run = opened(spec, rooms, store, journal, live)
     state = "failed"
     try:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sweeper.choice import leaders
+from sweeper.choice import leaders, modes_of
 from sweeper.home import Home
 from sweeper.journal import read_trials
 from sweeper.rooms import Rooms
@@ -36,8 +36,7 @@ def configurations(spec: Spec, rooms: Rooms, home: Home, searched: Mapping[str, 
         found.append((model, knobs))
     for name in spec.warm_start.sweeps:
         earlier = validate(read_spec(str(home.spec_file(name))), rooms)
-        modes = {metric: mode_of(rooms, earlier, metric) for metric in (earlier.objective.metric, *earlier.objective.also)}
-        for record in leaders(read_trials(home.folder(name)).values(), earlier.objective, modes)[: spec.warm_start.best]:
+        for record in leaders(read_trials(home.folder(name)).values(), earlier.objective, modes_of(earlier, rooms))[: spec.warm_start.best]:
             models = [record.model] if record.model in searched else list(searched)
             found += [(model, fitting(record.knobs, searched[model])) for model in models]
     return [each for number, each in enumerate(found) if each not in found[:number]]
@@ -46,8 +45,3 @@ def configurations(spec: Spec, rooms: Rooms, home: Home, searched: Mapping[str, 
 def fitting(knobs: Mapping[str, Any], searched: Mapping[str, KnobSearch]) -> dict[str, Any]:
     """Those knobs that are searched and hold the value."""
     return {name: value for name, value in knobs.items() if name in searched and not searched[name].fixed and searched[name].holds(value)}
-
-
-def mode_of(rooms: Rooms, spec: Spec, metric: str) -> str:
-    """Whether the least or the greatest value of a metric wins."""
-    return rooms.metrics[metric] if metric in rooms.metrics else rooms.extra_metrics(spec.models[0])[metric]

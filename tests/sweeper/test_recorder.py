@@ -10,7 +10,7 @@ from sweeper.interrupt import Interrupt
 from sweeper.journal import Journal
 from sweeper.layers import LayerTables
 from sweeper.recorder import SweepRun
-from sweeper.spec import Budget
+from sweeper.spec import Budget, Objective
 from sweeper.stage import Stage, StageListener
 from sweeper.tracking import Store
 from sweeper.writer import Writer
@@ -31,9 +31,8 @@ def test_a_trial_that_takes_over_training_is_told_once(reused: list[float | None
         missing: Any = None  # neither the store nor the layer tables are asked
         run = SweepRun(
             "mine",
-            "l2_hole",
-            "min",
-            (),
+            Objective(),
+            {"l2_hole": "min"},
             journal,
             cast(Store, missing),
             cast(Writer, NoWriter()),

@@ -10,13 +10,13 @@ from rich.table import Table
 
 from sweeper import cluster
 from sweeper.budget import HOUR_S, price_an_hour
+from sweeper.choice import modes_of
 from sweeper.cli.rooms import MeasuredEpoch, measured_epoch
 from sweeper.driver import session_request
 from sweeper.rooms import DataFacts, Rooms
 from sweeper.search import Proposals
 from sweeper.space import KnobSearch, first_configuration, resolve
 from sweeper.spec import MODEL, SEED, Spec
-from sweeper.warm_start import mode_of
 
 PREVIEWED = 5
 
@@ -52,7 +52,7 @@ def searched_names(searched: Mapping[str, Mapping[str, KnobSearch]]) -> list[str
 
 def _print_configurations(out: Console, spec: Spec, rooms: Rooms, searched: Mapping[str, Mapping[str, KnobSearch]]) -> int:
     """The first configurations; returns how many trials there are at the most."""
-    modes = {name: mode_of(rooms, spec, name) for name in (spec.objective.metric, *spec.objective.also)}
+    modes = modes_of(spec, rooms)
     with tempfile.TemporaryDirectory() as folder:
         private = spec.model_copy(update={"study": None})
         also = {name: modes[name] for name in spec.objective.also}

@@ -3,6 +3,7 @@
 from rich.console import Console
 
 from sweeper import runner, sync
+from sweeper.choice import modes_of
 from sweeper.cli.dry_run import searched_names
 from sweeper.cli.progress import LiveProgress
 from sweeper.cli.summary import print_from_journal, print_summary_or_journal
@@ -12,7 +13,6 @@ from sweeper.notify import Notifier
 from sweeper.rooms import Rooms
 from sweeper.space import resolve
 from sweeper.spec import Spec
-from sweeper.warm_start import mode_of
 
 
 def launch(out: Console, spec: Spec, rooms: Rooms, home: Home, spec_name: str, address: str | None, *, fresh: bool = False) -> None:
@@ -22,7 +22,7 @@ def launch(out: Console, spec: Spec, rooms: Rooms, home: Home, spec_name: str, a
         SystemExit: with code 130 after Ctrl-C, code 1 where no trial has a value.
         SweepError: see `runner.run`.
     """
-    metric, mode = spec.objective.metric, mode_of(rooms, spec, spec.objective.metric)
+    metric, mode = spec.objective.metric, modes_of(spec, rooms)[spec.objective.metric]
     known = ranked(read_trials(home.folder(spec.name)).values(), metric, mode)
     before = known[0].best(metric, mode) if known else None
     searched = searched_names(resolve(spec, rooms))
@@ -63,7 +63,7 @@ def send(out: Console, spec: Spec, rooms: Rooms, home: Home) -> None:
         SystemExit: with code 1 where the store has not taken everything.
         SweepError: see `sync.sync`.
     """
-    done = sync.sync(spec, rooms, home, LiveProgress(out, spec.objective.metric, mode_of(rooms, spec, spec.objective.metric)))
+    done = sync.sync(spec, rooms, home, LiveProgress(out, spec.objective.metric, modes_of(spec, rooms)[spec.objective.metric]))
     if done.unsent:
         out.print(done.unsent, soft_wrap=True)
         raise SystemExit(1)

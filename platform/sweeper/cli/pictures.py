@@ -4,12 +4,13 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from sweeper import cluster
+from sweeper.choice import leaders, modes_of
 from sweeper.cli import rooms as installed
 from sweeper.driver import session_request
 from sweeper.errors import SweepStateError
 from sweeper.home import Home
-from sweeper.journal import ranked, read_trials
+from sweeper.journal import read_trials
+from sweeper.retention import checkpoints_for
 from sweeper.rooms import Rooms, SessionRequest
 from sweeper.spec import Spec, read_spec
 from sweeper.validation import validate
@@ -64,9 +65,8 @@ def draw_samples(rooms: Rooms, home: Home, name: str, file: Path, *, images: int
 def _best(rooms: Rooms, home: Home, name: str) -> tuple[Spec, SessionRequest, Path]:
     """A sweep's spec, and session and newest checkpoint of its best trial."""
     spec = validate(read_spec(str(home.spec_file(name))), rooms)
-    metric = spec.objective.metric
-    best = ranked(read_trials(home.folder(name)).values(), metric, rooms.metrics[metric])
-    checkpoints = cluster.checkpoints_of(home.folder(name) / "checkpoints", best[0].trial) if best else []
+    best = leaders(read_trials(home.folder(name)).values(), spec.objective, modes_of(spec, rooms))
+    checkpoints = checkpoints_for(home, name, best[0]) if best else []
     if not checkpoints:
         raise SweepStateError(f"a sweep must have a trial with a checkpoint to be drawn, but {name!r} has none; run it first")
     request = session_request(spec, best[0].model, best[0].knobs, best[0].seed)

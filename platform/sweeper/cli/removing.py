@@ -93,7 +93,7 @@ class Removal:
         if self._store is not None and self._store.delete(self._name, notes.append):
             notes.append("the runs are marked as deleted in the store; 'mlflow gc' frees their rows")
         if self._spec is not None and self._spec.study is not None:
-            from sweeper.search.plots import delete_study  # its libraries take seconds to be imported
+            from sweeper.search.storage import delete_study  # its libraries take seconds to be imported
 
             if not delete_study(self._spec, self._folder):
                 notes.append(f"there was no study {self._name!r} in its storage")

@@ -25,6 +25,7 @@ from optuna.visualization import (
 )
 
 from sweeper.journal import TrialRecord
+from sweeper.search.storage import study_address
 from sweeper.spec import Spec
 
 INDEX = "index.html"
@@ -57,22 +58,6 @@ class _Plot:
     least: int
     draw: Callable[[], go.Figure]
     knobs: int = 1
-
-
-def study_address(spec: Spec, folder: Path) -> str:
-    """Where a sweep's study is kept."""
-    return spec.study or f"sqlite:///{folder / 'study.db'}"
-
-
-def delete_study(spec: Spec, folder: Path) -> bool:
-    """Deletes a sweep's study where it is kept outside its folder; whether there was one."""
-    if spec.study is None:
-        return False
-    try:
-        optuna.delete_study(study_name=spec.name, storage=study_address(spec, folder))
-    except KeyError:
-        return False
-    return True
 
 
 def draw_plots(spec: Spec, folder: Path, modes: Mapping[str, str], labels: Mapping[str, str], records: Iterable[TrialRecord]) -> Drawn:

@@ -76,6 +76,22 @@ def open_study(spec: Spec, folder: Path, directions: list[str]) -> tuple[optuna.
     return _study(_storage(_file_url(path)), spec.name, directions), note
 
 
+def study_address(spec: Spec, folder: Path) -> str:
+    """Where a sweep's study is kept."""
+    return spec.study or _file_url(folder / FILE)
+
+
+def delete_study(spec: Spec, folder: Path) -> bool:
+    """Deletes a sweep's study where it is kept outside its folder; whether there was one."""
+    if spec.study is None:
+        return False
+    try:
+        optuna.delete_study(study_name=spec.name, storage=study_address(spec, folder))
+    except KeyError:
+        return False
+    return True
+
+
 def emptied(study: optuna.Study, directions: list[str]) -> optuna.Study:
     """A study without its trials, under the same name in the same storage."""
     storage, owner = study._storage, study.user_attrs
