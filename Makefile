@@ -33,7 +33,7 @@ lint: .venv/.complete ## style, types, import rules
 	$(BIN)/lint-imports --no-cache
 
 lock: .venv/.complete ## refresh requirements.lock from pyproject.toml
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header \
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra aws --extra dev --extra gcp --generate-hashes --no-emit-index-url --no-header \
 		pyproject.toml --output-file requirements.lock
 
 wheel: .venv/.complete ## build the wheel into dist/
