@@ -26,6 +26,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from sweeper.errors import ResourceError, StorageError
+from sweeper.losses import every_loss_told
 from sweeper.retention import checkpoints_of
 from sweeper.search import Assignment, NamedPb2, NamedPbt, lets_all_in
 from sweeper.spec import Resources
@@ -181,7 +182,7 @@ def run_trials(
         ),
     )
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), every_loss_told():
             warnings.filterwarnings("ignore", message=".*TUNE_RESULT_BUFFER_LENGTH")  # HyperBand wants it as it is set above
             tuner.fit()
     except Exception:

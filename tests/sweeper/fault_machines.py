@@ -58,6 +58,13 @@ def fill_up(file: Path) -> None:
                 raise
 
 
+def memory_gib() -> tuple[float, float]:
+    """The machine's memory in GiB: all of it, and what is free."""
+    sizes = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    total, free = (int(sizes[name].split()[0]) / 2**20 for name in ("MemTotal", "MemAvailable"))
+    return total, free
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -14,12 +14,15 @@ from sweeper.journal import ENDED, read_trials
 from sweeper.retention import checkpoints_of
 from sweeper.tracking import Store
 from tests.sweeper.drivers import Driver
-from tests.sweeper.fault_machines import Cluster, NotPossibleHereError, Server, fill_up, small_disk
+from tests.sweeper.fault_machines import Cluster, NotPossibleHereError, Server, fill_up, memory_gib, small_disk
 from tests.sweeper.fault_place import NAME, PATIENCE_S, Finding, Place
+from tests.sweeper.user_models import GREED_GIB
 
 __all__ = ["CASES", "Finding", "NotPossibleHereError", "play"]
 
 CPUS = 2
+MOST_MEMORY = 0.8
+AWAY_S, LONG_EPOCHS = 60.0, 150  # long enough that the sweep outlives the time without a store
 SMALL = {"base_filters": 16, "bottleneck": 256, "batch_images": 32}
 
 
@@ -123,6 +126,24 @@ def training_goes_wrong(place: Place) -> None:
         raise AssertionError(f"the trials ended as {states}")
 
 
+def memory_taken(place: Place) -> None:
+    """A trial takes the node's memory until Ray ends its process: it runs again alone, and nothing else is lost."""
+    place.write_spec(knobs={"fate": ["greedy", "well"], "mark": str(place.root / "mark"), **SMALL}, budget={"trials": 2, "epochs": 3})
+    place.trials = 2
+    total, free = memory_gib()
+    threshold = 1 - (free - GREED_GIB / 2) / total
+    if threshold > MOST_MEMORY:
+        raise NotPossibleHereError(f"{GREED_GIB} GiB of memory must be free beside what all else may take, but {free:.1f} GiB are")
+    driver = place.run(environment={"RAY_memory_usage_threshold": f"{threshold:.3f}", "RAY_memory_monitor_refresh_ms": "100"})
+    place.until(driver, lambda: any(event["kind"] == "out_of_memory" for event in place.events("note")))
+    noted_s = time.monotonic()
+    place.ends(driver)
+    place.recover_s = time.monotonic() - noted_s
+    states = [record.state for record in read_trials(place.folder).values()]
+    if states != ["complete", "complete"]:
+        raise AssertionError(f"the trials ended as {states}: {driver.text}")
+
+
 def checkpoint_truncated(place: Place) -> None:
     """The newest checkpoint of an interrupted trial is cut in half: the one before is used."""
     place.write_spec()
@@ -181,7 +202,7 @@ def _stopped_by_storage(place: Place, driver: Driver, told: str, folder: Path | 
 
 
 def store_away(place: Place) -> None:
-    """The MLflow server is killed for some seconds of a sweep."""
+    """The MLflow server is killed for a minute of a sweep."""
     _with_server(place, for_good=False)
 
 
@@ -193,14 +214,17 @@ def store_away_for_good(place: Place) -> None:
 def _with_server(place: Place, *, for_good: bool) -> None:
     server = Server(place.root, place.environment)
     place.store = server.uri
-    place.write_spec()
+    place.write_spec(**({} if for_good else {"budget": {"trials": place.trials, "epochs": LONG_EPOCHS}}))
     try:
         server.start()
         driver = place.run()
         place.until_results(driver, 2)
         server.kill()
         if not for_good:
-            place.until_results(driver, 5)
+            begun_s, before = time.monotonic(), len(place.events("result"))
+            place.until(driver, lambda: time.monotonic() - begun_s > AWAY_S)
+            if len(place.events("result")) <= before:
+                raise AssertionError(f"no trial went on while the store was away: {driver.text}")
             begun_s = time.monotonic()
             server.start()
             place.ends(driver)
@@ -268,12 +292,13 @@ CASES: dict[str, Callable[[Place], None]] = {
     "driver killed at random": driver_killed_at_random,
     "node killed": node_killed,
     "head node killed": head_killed,
-    "store away for seconds": store_away,
+    "store away for a minute": store_away,
     "store away for the rest": store_away_for_good,
     "storage full": storage_full,
     "storage gone": storage_gone,
     "truncated checkpoint": checkpoint_truncated,
     "NaN, out of memory": training_goes_wrong,
+    "memory taken": memory_taken,
     "Ctrl-C as it begins": interrupted_after(0.0, "sweep"),
     "Ctrl-C as a trial starts": interrupted_after(0.0),
     "Ctrl-C in training": interrupted_after(0.5, "result"),

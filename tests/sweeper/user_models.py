@@ -2,6 +2,7 @@
 
 import math
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from trainables.data import Batch, Mask
 from trainables.errors import ConfigError
 from trainables.metrics import Metric
 
+GREED_GIB = 6
+ENDED_WITHIN_S = 60
+
 
 @dataclass(frozen=True)
 class FatefulConfig(CnnAutoencoderConfig):
@@ -23,7 +27,7 @@ class FatefulConfig(CnnAutoencoderConfig):
     "well": as it should; "nan": the weights are lost before the second epoch; "blind": what it fills in is not finite, though the
     loss is; "refuse": the model does not open on a worker; "crash": an error that nobody expected, in the first step; "collapse": the
     model says in the second epoch that going on is of no use; "hungry": there is never enough memory; "crowded": there is too little in
-    the second epoch, until the file `mark` says that it happened.
+    the second epoch, until the file `mark` says that it happened; "greedy": it takes real memory there until it is ended, likewise once.
     """
 
     fate: str = "well"
@@ -68,6 +72,11 @@ class Fateful(CnnAutoencoder):
             if self.fate == "crowded" and batch.epoch >= 1 and not Path(self.mark).exists():
                 Path(self.mark).touch()
                 raise MemoryError
+            if self.fate == "greedy" and batch.epoch >= 1 and not Path(self.mark).exists():
+                Path(self.mark).touch()
+                taken = [torch.ones(2**28) for _ in range(GREED_GIB)]
+                time.sleep(ENDED_WITHIN_S)
+                raise RuntimeError(f"nobody has ended a process that took {len(taken)} GiB")
             if self.fate == "collapse" and batch.epoch >= 1:
                 self.collapse_reason = "one side won"
             yield batch
