@@ -22,7 +22,7 @@ __all__ = ["CASES", "Finding", "NotPossibleHereError", "play"]
 
 CPUS = 2
 MOST_MEMORY = 0.8
-AWAY_S, LONG_EPOCHS = 60.0, 150  # long enough that the sweep outlives the time without a store
+AWAY_S, OUTLIVES_S = 60.0, 150.0  # the sweep outlives the time without a store
 SMALL = {"base_filters": 16, "bottleneck": 256, "batch_images": 32}
 
 
@@ -97,11 +97,13 @@ def interrupted_after(delay_s: float, event: str = "start") -> Callable[[Place],
 
 def two_drivers(place: Place) -> None:
     """A second driver on the same name is refused, the first goes on."""
-    place.write_spec()
+    mark = place.root / "mark"
+    place.write_spec(knobs={"fate": "patient", "mark": str(mark), "dropout": [0.0, 0.1, 0.2], **SMALL})
     first = place.run()
     place.until_results(first, 1)
     second = place.start("resume", NAME)
     place.ends(second, 2)
+    mark.touch()
     if "one process at a time may run a sweep" not in second.text:
         raise AssertionError(second.text)
     place.recover_s = 0.0
@@ -214,7 +216,11 @@ def store_away_for_good(place: Place) -> None:
 def _with_server(place: Place, *, for_good: bool) -> None:
     server = Server(place.root, place.environment)
     place.store = server.uri
-    place.write_spec(**({} if for_good else {"budget": {"trials": place.trials, "epochs": LONG_EPOCHS}}))
+    if for_good:
+        place.write_spec()
+    else:
+        place.trials = CPUS
+        place.write_spec(budget={"trials": place.trials, "epochs": 1e6, "wall_s": OUTLIVES_S})
     try:
         server.start()
         driver = place.run()

@@ -18,6 +18,7 @@ from trainables.metrics import Metric
 
 GREED_GIB = 6
 ENDED_WITHIN_S = 60
+LOOK_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class FatefulConfig(CnnAutoencoderConfig):
     "well": as it should; "nan": the weights are lost before the second epoch; "blind": what it fills in is not finite, though the
     loss is; "refuse": the model does not open on a worker; "crash": an error that nobody expected, in the first step; "collapse": the
     model says in the second epoch that going on is of no use; "hungry": there is never enough memory; "crowded": there is too little in
-    the second epoch, until the file `mark` says that it happened; "greedy": it takes real memory there until it is ended, likewise once.
+    the second epoch, until the file `mark` says that it happened; "greedy": it takes real memory there until it is ended, likewise once;
+    "patient": it waits there until the file `mark` is there.
     """
 
     fate: str = "well"
@@ -77,6 +79,8 @@ class Fateful(CnnAutoencoder):
                 taken = [torch.ones(2**28) for _ in range(GREED_GIB)]
                 time.sleep(ENDED_WITHIN_S)
                 raise RuntimeError(f"nobody has ended a process that took {len(taken)} GiB")
+            while self.fate == "patient" and batch.epoch >= 1 and not Path(self.mark).exists():
+                time.sleep(LOOK_S)
             if self.fate == "collapse" and batch.epoch >= 1:
                 self.collapse_reason = "one side won"
             yield batch
