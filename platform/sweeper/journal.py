@@ -305,9 +305,14 @@ def _apply(trials: dict[str, TrialRecord], event: dict[str, Any]) -> None:
     elif kind == "result":
         trials[event["trial"]].results[event["step"]] = event["metrics"]
         trials[event["trial"]].times[event["step"]] = event.get("time", 0.0)
+    elif kind == "mutate":
+        record = trials[event["trial"]]
+        record.changes.append(Change(event["step"], record.knobs, event["knobs"], event["donor"], event["checkpoint"]))
+        record.knobs = event["knobs"]
     elif kind == "end":
         record = trials[event["trial"]]
         record.state, record.reason, record.ended_s = event["state"], event["reason"], event.get("time")
+        record.violations = event.get("violations", {})
     elif kind == "note" and event["kind"] == "out_of_memory":
         trials[event["trial"]].starved = event["text"]
     elif kind == "extend":

@@ -44,6 +44,27 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
         assert journal.spent == Spending(2.5)
 
 
+def test_changes_on_the_way_and_broken_limits_are_read_again(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        for number in range(2):
+            journal.start(f"search-000{number}", number, "toy", {"rate": 0.1 + number}, 7)
+            journal.result(f"search-000{number}", 1, {"l2_hole": 3.5})
+        journal.mutate("search-0000", 1, {"rate": 0.9}, "search-0001", "attempt-001/search-0001/checkpoint_000000")
+        journal.mutate("search-0000", 2, {"rate": 0.8}, "search-0001", "attempt-001/search-0001/checkpoint_000001")
+        journal.end("search-0001", "infeasible", "too large", {"parameters": 12.5})
+        written = dict(journal.trials)
+    with Journal(tmp_path) as journal:
+        assert journal.trials == written
+        changed, broken = journal.trials.values()
+    assert changed.first_knobs == {"rate": 0.1}
+    assert changed.knobs == {"rate": 0.8}
+    assert [(change.step, change.before, change.after, change.donor) for change in changed.changes] == [
+        (1, {"rate": 0.1}, {"rate": 0.9}, "search-0001"),
+        (2, {"rate": 0.9}, {"rate": 0.8}, "search-0001"),
+    ]
+    assert broken.violations == {"parameters": 12.5}
+
+
 def test_a_trial_that_starts_again_keeps_its_results(tmp_path: Path) -> None:
     filled(tmp_path)
     with Journal(tmp_path) as journal:
