@@ -12,6 +12,7 @@ from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, HyperBandScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers.hyperband import _Bracket as Bracket
 
 from sweeper.capabilities import SCHEDULERS
 from sweeper.journal import TrialRecord
@@ -97,21 +98,53 @@ class NamedMedian(MedianStoppingRule):  # type: ignore[misc]
         return new
 
 
+class _WholeBracket(Bracket):  # type: ignore[misc]
+    """Ray's bracket, judged only when it has all of its trials.
+
+    Ray's own takes a trial that has ended for one that never came: where trials come one by one, as places become free, its first bracket,
+    which runs every trial to the end, is never full and takes all of them; and one whose only trials have crashed is halved while empty.
+
+    Attributes:
+        closed: no further trial will come, full or not.
+    """
+
+    closed = False
+
+    def filled(self) -> bool:
+        return len(self._all_trials) >= self._n0
+
+    def cur_iter_done(self) -> bool:
+        return (self.closed or self.filled()) and super().cur_iter_done()
+
+
 class NamedHyperBand(HyperBandScheduler):  # type: ignore[misc]
-    """Ray's HyperBand; a bracket whose trials all wait is looked at again.
+    """Ray's HyperBand with brackets that wait until they are whole; one whose trials all wait is looked at again.
 
     Ray looks at a bracket when one of its trials has a result. After a resume trials may be further than the next rung, so that all of
     them wait and none ever has one.
     """
+
+    def _create_bracket(self, s: int) -> _WholeBracket:
+        return _WholeBracket(
+            time_attr=self._time_attr,
+            max_trials=self._get_n0(s),
+            init_t_attr=self._get_r0(s),
+            max_t_attr=self._max_t_attr,
+            eta=self._eta,
+            s=s,
+            stop_last_trials=self._stop_last_trials,
+        )
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         chosen = super().choose_trial_to_run(tune_controller)
         if chosen is not None or any(trial.status in (Trial.PENDING, Trial.RUNNING) for trial in tune_controller.get_live_trials()):
             return chosen
         for bracket in [bracket for band in self._hyperbands for bracket in band if bracket is not None]:
+            bracket.closed = True  # nothing runs and nothing waits for a place: there are no further trials
             while any(trial.status == Trial.PAUSED for trial in bracket.current_trials()) and not bracket.trials_to_unpause:
                 if bracket.finished():
                     bracket.cleanup_full(tune_controller)
+                if bracket.finished() or not bracket.cur_iter_done():
                     break
                 self._process_bracket(tune_controller, bracket)
         return super().choose_trial_to_run(tune_controller)
