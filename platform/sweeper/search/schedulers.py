@@ -111,10 +111,10 @@ class _WholeBracket(Bracket):  # type: ignore[misc]
     closed = False
 
     def filled(self) -> bool:
-        return len(self._all_trials) >= self._n0
+        return bool(len(self._all_trials) >= self._n0)
 
     def cur_iter_done(self) -> bool:
-        return (self.closed or self.filled()) and super().cur_iter_done()
+        return (self.closed or self.filled()) and bool(super().cur_iter_done())
 
 
 class NamedHyperBand(HyperBandScheduler):  # type: ignore[misc]
