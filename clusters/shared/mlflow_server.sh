@@ -29,8 +29,9 @@ own_postgresql() {
         sleep 1
     done
     cd /
-    [ "$("${as_postgres[@]}" psql -tAc "SELECT 1 FROM pg_roles WHERE rolname = '$me'")" = 1 ] || "${as_postgres[@]}" createuser "$me"
-    [ "$("${as_postgres[@]}" psql -tAc "SELECT 1 FROM pg_database WHERE datname = 'mlflow'")" = 1 ] || "${as_postgres[@]}" createdb --owner "$me" mlflow
+    knows() { [ "$("${as_postgres[@]}" psql -tAc "SELECT 1 FROM $1")" = 1 ]; }
+    knows "pg_roles WHERE rolname = '$me'" || "${as_postgres[@]}" createuser "$me"
+    knows "pg_database WHERE datname = 'mlflow'" || "${as_postgres[@]}" createdb --owner "$me" mlflow
 }
 
 case $SWEEP_MLFLOW_BACKEND in

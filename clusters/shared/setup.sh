@@ -5,7 +5,7 @@
 #   setup.sh [NAME=VALUE ...]     the names are those of environment.sh
 #
 # SWEEP_INSTALL says how the project comes onto the node:
-#   wheel   (default) dist/*.whl and requirements.lock, into SWEEP_ENV; needs Python 3.11 or newer
+#   wheel   (default) the newest *.whl here or in dist/, and requirements.lock, into SWEEP_ENV; needs Python 3.11 or newer
 #   none    it is there already, with its commands on the PATH
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -23,24 +23,19 @@ done
 
 grep -qsF "$here/environment.sh" ~/.bashrc || echo ". $here/environment.sh" >> ~/.bashrc
 
-if [ -f ~/.ray/auth_token ]; then
-    chmod 600 ~/.ray/auth_token
-elif [ "$RAY_AUTH_MODE" = token ] && [ -z "${RAY_AUTH_TOKEN:-}${RAY_AUTH_TOKEN_PATH:-}" ]; then
-    echo "the cluster's token must be in ~/.ray/auth_token, but is not; make it with 'ray get-auth-token --generate' before 'ray up'" >&2
-    exit 1
-fi
+if [ -f ~/.ray/auth_token ]; then chmod 600 ~/.ray/auth_token; fi
 
 case $SWEEP_INSTALL in
     none)
         for command in ray sweep mlflow; do
             command -v "$command" > /dev/null || {
-                echo "with SWEEP_INSTALL=none '$command' must be on the PATH, but is not; install the project, or leave SWEEP_INSTALL out" >&2
+                echo "with SWEEP_INSTALL=none '$command' must be on the PATH, but is not; install the project, or use SWEEP_INSTALL=wheel" >&2
                 exit 1
             }
         done
         ;;
     wheel)
-        wheel=$(find "$here/dist" -name '*.whl' -printf '%T@ %p\n' 2> /dev/null | sort -n | tail -n 1 | cut -d ' ' -f 2-)
+        wheel=$(find "$here" -maxdepth 2 -name '*.whl' -printf '%T@ %p\n' 2> /dev/null | sort -n | tail -n 1 | cut -d ' ' -f 2-)
         [ -n "$wheel" ] || {
             echo "the project's wheel must be in $here/dist, but is not; type 'make wheel' before 'ray up'" >&2
             exit 1
