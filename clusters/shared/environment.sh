@@ -1,3 +1,4 @@
+# shellcheck shell=bash source=/dev/null
 # What every node of a cluster exports; sourced by the other scripts and by ~/.bashrc, never run.
 # A value that setup.sh was given, or that is exported already, stands before the default written here.
 

@@ -29,7 +29,7 @@ case $SWEEP_INSTALL in
     none)
         for command in ray sweep mlflow; do
             command -v "$command" > /dev/null || {
-                echo "with SWEEP_INSTALL=none '$command' must be on the PATH, but is not; install the project, or use SWEEP_INSTALL=wheel" >&2
+                echo "with SWEEP_INSTALL=none '$command' must be on the PATH, but is not; install the project there, or use 'wheel'" >&2
                 exit 1
             }
         done
