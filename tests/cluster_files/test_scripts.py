@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def test_a_mistake_is_told_with_its_remedy(tmp_path: Path, script: str, argument
 
 
 def test_a_spec_that_is_not_there_is_told_when_data_are_prepared(tmp_path: Path) -> None:
-    variables = {"PYTHONPATH": f"{TOP / 'platform'}:{TOP}", "PATH": os.environ["PATH"]}
+    variables = {"PYTHONPATH": f"{TOP / 'platform'}:{TOP}", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     said = run(tmp_path, str(SHARED / "prepare_data.sh"), "no_such_spec", SWEEP_HOME=str(tmp_path), **variables)
     assert said.returncode == 1
     assert "no_such_spec" in said.stderr
