@@ -21,7 +21,8 @@ from ray.job_submission import JobDetails, JobSubmissionClient
 from sweeper.errors import ResourceError, SweepStateError
 
 SWEEP_KEY = "sweep"
-CONNECT_S, ANSWER_S = 10, 60
+GREETING_S, ANSWER_S = 10, 60
+_GREETING = "/api/version"
 POLL_S = 0.3
 STOP_WAIT_S = 60
 _ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
@@ -195,11 +196,12 @@ class _Client(JobSubmissionClient):  # type: ignore[misc]
     """Ray's client, which waits without end, with a limit."""
 
     def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
-        return super()._do_request(method, endpoint, timeout=(CONNECT_S, ANSWER_S), **options)
+        patience_s = GREETING_S if endpoint == _GREETING else ANSWER_S
+        return super()._do_request(method, endpoint, timeout=(GREETING_S, patience_s), **options)
 
     def ray_version(self) -> str:
         """Of the cluster."""
-        return str(self._do_request("GET", "/api/version").json()["ray_version"])
+        return str(self._do_request("GET", _GREETING).json()["ray_version"])
 
 
 @contextmanager

@@ -2,9 +2,11 @@
 
 import errno
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,6 +116,8 @@ class Cluster:
         self._nodes: list[Driver] = []
         self._port = free_port()
         self.address = ""
+        self.job_server = ""
+        self._temporary: list[str] = []
 
     def start_head(self, cpus: int) -> Driver:
         self._port = free_port()
@@ -121,12 +125,25 @@ class Cluster:
         self.address = f"{host}:{self._port}"
         return self._start(["--head", f"--port={self._port}", f"--node-ip-address={host}", "--include-dashboard=false"], cpus)
 
+    def start_head_with_job_server(self, cpus: int) -> Driver:
+        """A head on the loopback interface alone, whose jobs are listed apart from those of any other Ray on this machine."""
+        self._port = free_port()
+        self.address, port = f"127.0.0.1:{self._port}", free_port()
+        self.job_server = f"http://127.0.0.1:{port}"
+        self._temporary.append(tempfile.mkdtemp(prefix="sweep-ray-"))  # a short path: Ray's sockets lie in it
+        options = [f"--port={self._port}", "--node-ip-address=127.0.0.1", f"--temp-dir={self._temporary[-1]}"]
+        options += ["--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={port}"]
+        options += [f"--dashboard-agent-listen-port={free_port()}", f"--ray-client-server-port={free_port()}"]
+        return self._start(["--head", *options], cpus)
+
     def start_node(self, cpus: int) -> Driver:
         return self._start([f"--address={self.address}"], cpus)
 
     def close(self) -> None:
         for node in self._nodes:
             node.end()
+        for folder in self._temporary:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _start(self, options: list[str], cpus: int) -> Driver:
         ray = str(Path(sys.executable).with_name("ray"))

@@ -18,7 +18,7 @@ def within_a_job() -> bool:
 def say(kind: str, **fields: Any) -> None:
     """Tells the client something; nothing where there is none."""
     if within_a_job():
-        print(f"\n{MARK}{json.dumps({'said': kind} | fields)}", flush=True)
+        print(f"{MARK}{json.dumps({'said': kind} | fields)}", flush=True)
 
 
 def said(log: str, kind: str) -> dict[str, Any] | None:
