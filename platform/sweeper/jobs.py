@@ -6,6 +6,7 @@ as Ray itself does it: RAY_AUTH_MODE=token, with RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ from ray.job_submission import JobDetails, JobSubmissionClient
 
 from sweeper.errors import ResourceError, SweepStateError
 
-SWEEP_KEY = "sweep"
+SWEEP_KEY, CODE_KEY = "sweep", "code"
 GREETING_S, ANSWER_S = 10, 60
 _GREETING = "/api/version"
 POLL_S = 0.3
@@ -37,6 +38,7 @@ class Job:
         name: its submission id.
         state: as Ray names it: "PENDING", "RUNNING", "SUCCEEDED", "FAILED" or "STOPPED".
         sweep: the sweep that it drives; empty where it drives none.
+        code: whose code it runs, as `submit` was told.
         started_s: seconds since 1970.
         message: Ray's word on the state.
     """
@@ -44,6 +46,7 @@ class Job:
     name: str
     state: str
     sweep: str
+    code: str
     started_s: float
     message: str
 
@@ -77,7 +80,7 @@ class JobServer:
         """Ray's version here."""
         return str(ray.__version__)
 
-    def submit(self, name: str, entrypoint: str, environment: Mapping[str, Any], sweep: str = "") -> None:
+    def submit(self, name: str, entrypoint: str, environment: Mapping[str, Any], sweep: str = "", code: str = "") -> None:
         """Starts a command on the cluster's head; what the environment names is uploaded first, where it is not there yet.
 
         Args:
@@ -85,6 +88,7 @@ class JobServer:
             entrypoint: for the shell.
             environment: Ray's runtime environment.
             sweep: the sweep that it drives.
+            code: whose code it runs, for who goes on with it.
 
         Raises:
             ResourceError: the job server refuses.
@@ -95,7 +99,7 @@ class JobServer:
                 entrypoint=entrypoint,
                 submission_id=name,
                 runtime_env={**environment, "env_vars": variables},
-                metadata={SWEEP_KEY: sweep} if sweep else {},
+                metadata={SWEEP_KEY: sweep, CODE_KEY: code} if sweep else {},
             )
 
     def job(self, name: str) -> Job:
@@ -140,20 +144,22 @@ class JobServer:
         with self._asking():
             asyncio.run(tail())
 
-    def wait(self, name: str, enough: Callable[[str], bool]) -> tuple[Job, str]:
+    def wait(self, name: str, enough: Callable[[str], bool], patience_s: float = math.inf) -> tuple[Job, str]:
         """Waits until a job's log says enough, or the job ends.
 
         Args:
             name: the job.
             enough: judges the log so far.
+            patience_s: how long at most.
 
         Returns:
             The job and its log.
         """
+        deadline_s = time.monotonic() + patience_s
         while True:
             job = self.job(name)  # before the log: what an ended job has written is there
             log = "" if job.state == "PENDING" else self.log(name)
-            if job.ended or enough(log):
+            if job.ended or enough(log) or time.monotonic() > deadline_s:
                 return job, log
             time.sleep(POLL_S)
 
@@ -219,9 +225,15 @@ def _outranking(address: str) -> Iterator[None]:
 
 
 def _job(details: JobDetails) -> Job:
-    sweep = (details.metadata or {}).get(SWEEP_KEY, "")
-    started_s = (details.start_time or 0) / 1000
-    return Job(details.submission_id or "", str(getattr(details.status, "value", details.status)), sweep, started_s, details.message or "")
+    metadata = details.metadata or {}
+    return Job(
+        name=details.submission_id or "",
+        state=str(getattr(details.status, "value", details.status)),
+        sweep=metadata.get(SWEEP_KEY, ""),
+        code=metadata.get(CODE_KEY, ""),
+        started_s=(details.start_time or 0) / 1000,
+        message=details.message or "",
+    )
 
 
 def _first_line(error: BaseException) -> str:

@@ -22,6 +22,7 @@ QUICK_NODES = {
     "RAY_health_check_failure_threshold": "3",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
 }
+SLOW_DASHBOARD = {"RAY_DASHBOARD_STARTUP_TIMEOUT_S": "120"}
 
 
 class NotPossibleHereError(RuntimeError):
@@ -110,7 +111,7 @@ class Cluster:
     """Ray nodes as processes on this machine, each of which can be killed whole."""
 
     def __init__(self, root: Path, environment: Mapping[str, str]) -> None:
-        self.environment = {**QUICK_NODES, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self.environment = {**QUICK_NODES, **SLOW_DASHBOARD, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self._all = {**environment, **self.environment}
         self._root = root
         self._nodes: list[Driver] = []

@@ -10,14 +10,9 @@ from sweeper.provenance import JOB_VARIABLE
 MARK = "@sweep "
 
 
-def within_a_job() -> bool:
-    """Whether this process was started by `sweep submit`, or another command with --address, on a cluster."""
-    return JOB_VARIABLE in os.environ
-
-
 def say(kind: str, **fields: Any) -> None:
     """Tells the client something; nothing where there is none."""
-    if within_a_job():
+    if JOB_VARIABLE in os.environ:
         print(f"{MARK}{json.dumps({'said': kind} | fields)}", flush=True)
 
 

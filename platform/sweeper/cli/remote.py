@@ -82,21 +82,22 @@ def logs(
         err.print(f"its driver has ended: {job.state.lower()}")
 
 
-def go_on(address: str, name: str, arguments: list[str], code: str = SHIPPED) -> None:
-    """Goes on with a sweep of a cluster in a new job: `sweep ARGUMENTS` there.
+def go_on(address: str, name: str, arguments: list[str]) -> None:
+    """Goes on with a sweep of a cluster in a new job: `sweep ARGUMENTS` there, with this or the installed code, as it was sent first.
 
     Raises:
         SweepStateError: it is running.
         ResourceError: see `submit`.
     """
     server = _server(address)
-    running = [job for job in server.jobs_of(name) if not job.ended]
+    jobs = server.jobs_of(name)
+    running = [job for job in jobs if not job.ended]
     if running:
         raise SweepStateError(
             f"a sweep must not be running to be gone on with, but the job {running[0].name} drives {name!r}; "
             f"look at it: sweep status {name} --address {server.address}"
         )
-    _start(server, name, [*arguments, "--address", "auto"], shipped=_is_shipped(code))
+    _start(server, name, [*arguments, "--address", "auto"], shipped=not jobs or jobs[0].code == SHIPPED)
 
 
 def ask(address: str, *arguments: str) -> None:
@@ -106,11 +107,15 @@ def ask(address: str, *arguments: str) -> None:
         ResourceError: the job server does not answer, or the command cannot be started there.
         Exit: always.
     """
-    server = _server(address)
+    raise typer.Exit(_asked(_server(address), *arguments))
+
+
+def _asked(server: "JobServer", *arguments: str) -> int:
+    """The same; the command's exit code."""
+    from sweeper.cli.shipping import job_environment
+
     job = f"ask-{arguments[0]}-{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory() as stage:
-        from sweeper.cli.shipping import job_environment
-
         server.submit(job, _entrypoint("ask", list(arguments)), job_environment(Path(stage), shipped=True))
     ended, log = server.wait(job, lambda text: False)
     answer = said(log, "answer")
@@ -119,7 +124,7 @@ def ask(address: str, *arguments: str) -> None:
     server.forget(job)
     sys.stdout.write(answer["out"])
     sys.stderr.write(answer["err"])
-    raise typer.Exit(answer["code"])
+    return int(answer["code"])
 
 
 def stop(address: str, name: str, wait_s: float, *, as_json: bool) -> None:
@@ -136,7 +141,10 @@ def stop(address: str, name: str, wait_s: float, *, as_json: bool) -> None:
             f"a sweep must run to be stopped, but the job {jobs[0].name} that drove {name!r} has ended ({jobs[0].state.lower()}); "
             f"go on with it: sweep resume {name} --address {server.address}"
         )
-    ask(address, "stop", name, "--wait", f"{wait_s:g}", *given("--json", as_json))
+    code = _asked(server, "stop", name, "--wait", f"{wait_s:g}", *given("--json", as_json))
+    if code == 0 and wait_s and jobs:
+        server.wait(jobs[0].name, lambda log: False, patience_s=wait_s)  # so that 'sweep resume' finds nothing that runs
+    raise typer.Exit(code)
 
 
 def _start(server: "JobServer", name: str, arguments: list[str], *, shipped: bool, spec: tuple[str, str] | None = None) -> str | None:
@@ -159,7 +167,7 @@ def _start(server: "JobServer", name: str, arguments: list[str], *, shipped: boo
     job = f"{name}-{secrets.token_hex(4)}"
     with tempfile.TemporaryDirectory() as stage:
         environment = job_environment(Path(stage), shipped=shipped, spec=spec, modules=shipped)
-        server.submit(job, _entrypoint("drive", arguments), environment, sweep=name)
+        server.submit(job, _entrypoint("drive", arguments), environment, sweep=name, code=SHIPPED if shipped else INSTALLED)
     out.print(f"the job {job} is sent to {server.address}; waiting for its driver to begin", soft_wrap=True)
     try:
         ended, log = server.wait(job, lambda text: said(text, "begun") is not None)
