@@ -1,4 +1,4 @@
-"""Ctrl-C that cannot get lost, and a wish to stop from elsewhere that is the same.
+"""Ctrl-C that cannot get lost, and a wish to stop from elsewhere that is the same: SIGTERM, as `ray job stop` and an init system send it.
 
 Python raises KeyboardInterrupt wherever the main thread happens to be. Inside a callback of a C extension (Ray's and the database's are
 such) it may be printed and dropped. So the wish is remembered as well, and the driver's loop asks for it.
@@ -9,9 +9,13 @@ import threading
 from types import FrameType, TracebackType
 from typing import Self
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupt:
-    """Listens for SIGINT for the length of a `with`; outside the main thread it leaves signals alone.
+    """Listens for SIGINT and SIGTERM for the length of a `with`; outside the main thread it leaves signals alone.
+
+    A process that Ray's job server has started gets no SIGINT until it asks for it: here it does.
 
     Attributes:
         asked: whether Ctrl-C was pressed, or `ask` was called.
@@ -25,13 +29,16 @@ class Interrupt:
     def __enter__(self) -> Self:
         self._listens = threading.current_thread() is threading.main_thread()
         if self._listens:
-            self._before = signal.signal(signal.SIGINT, self._on_signal)
+            self._before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+            self._blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with self._lock:
             if self._listens:
-                signal.signal(signal.SIGINT, self._before)
+                for number, handler in self._before.items():
+                    signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not Python's to set again
+                signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
             self._listens = False
 
     def ask(self) -> None:

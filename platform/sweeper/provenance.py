@@ -1,16 +1,25 @@
 """What a number was made with: code, versions, machine."""
 
+import json
 import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-PACKAGES = ("inpaint-sweeps", "torch", "ray", "optuna", "mlflow", "numpy")
+JOB_VARIABLE = "SWEEP_JOB"
+PROJECT = "inpaint-sweeps"
+PACKAGES = (PROJECT, "torch", "ray", "optuna", "mlflow", "numpy")
 
 
 def code_tags() -> dict[str, str]:
-    """Commit and dirty flag of the checkout that the engine runs from; "none" for an installed wheel."""
+    """Commit and dirty flag of the checkout that the engine runs from; "none" for an installed wheel.
+
+    Code that a client has sent to a cluster carries the client's.
+    """
+    if (sent := _sent()) is not None:
+        return dict(sent["code"])
     folder = Path(__file__).resolve().parent
     commit = _git(folder, "rev-parse", "HEAD")
     dirty = _git(folder, "status", "--porcelain", "--untracked-files=no") if commit else ""
@@ -25,12 +34,20 @@ def version_tags() -> dict[str, str]:
             tags[f"version.{name}"] = version(name)
         except PackageNotFoundError:
             tags[f"version.{name}"] = "not installed"
+    if (sent := _sent()) is not None:
+        tags[f"version.{PROJECT}"] = sent["versions"][f"version.{PROJECT}"]
     return tags
 
 
 def machine() -> str:
     """This machine in words."""
     return f"{platform.machine()}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}"
+
+
+def _sent() -> dict[str, Any] | None:
+    """What came with the code, where a client has sent it; see `sweeper.cli.shipping`."""
+    facts: dict[str, Any] = json.loads(os.environ.get(JOB_VARIABLE, "{}"))
+    return facts if facts.get("shipped") else None
 
 
 def _git(folder: Path, *arguments: str) -> str:

@@ -2,9 +2,11 @@
 
 import errno
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ QUICK_NODES = {
     "RAY_health_check_failure_threshold": "3",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
 }
+SLOW_DASHBOARD = {"RAY_DASHBOARD_STARTUP_TIMEOUT_S": "120"}
 
 
 class NotPossibleHereError(RuntimeError):
@@ -115,12 +118,14 @@ class Cluster:
     """Ray nodes as processes on this machine, each of which can be killed whole."""
 
     def __init__(self, root: Path, environment: Mapping[str, str]) -> None:
-        self.environment = {**QUICK_NODES, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self.environment = {**QUICK_NODES, **SLOW_DASHBOARD, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self._all = {**environment, **self.environment}
         self._root = root
         self._nodes: list[Driver] = []
         self._port = free_port()
         self.address = ""
+        self.job_server = ""
+        self._temporary: list[str] = []
 
     def start_head(self, cpus: int) -> Driver:
         self._port = free_port()
@@ -128,12 +133,25 @@ class Cluster:
         self.address = f"{host}:{self._port}"
         return self._start(["--head", f"--port={self._port}", f"--node-ip-address={host}", "--include-dashboard=false"], cpus)
 
+    def start_head_with_job_server(self, cpus: int) -> Driver:
+        """A head on the loopback interface alone, whose jobs are listed apart from those of any other Ray on this machine."""
+        self._port = free_port()
+        self.address, port = f"127.0.0.1:{self._port}", free_port()
+        self.job_server = f"http://127.0.0.1:{port}"
+        self._temporary.append(tempfile.mkdtemp(prefix="sweep-ray-"))  # a short path: Ray's sockets lie in it
+        options = [f"--port={self._port}", "--node-ip-address=127.0.0.1", f"--temp-dir={self._temporary[-1]}"]
+        options += ["--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={port}"]
+        options += [f"--dashboard-agent-listen-port={free_port()}", f"--ray-client-server-port={free_port()}"]
+        return self._start(["--head", *options], cpus)
+
     def start_node(self, cpus: int) -> Driver:
         return self._start([f"--address={self.address}"], cpus)
 
     def close(self) -> None:
         for node in self._nodes:
             node.end()
+        for folder in self._temporary:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _start(self, options: list[str], cpus: int) -> Driver:
         ray = str(Path(sys.executable).with_name("ray"))

@@ -1,6 +1,7 @@
 """Stopping a sweep from elsewhere, and removing one: what is asked, who heeds it, what is left."""
 
 import json
+import signal
 import threading
 import uuid
 from collections.abc import Callable
@@ -98,7 +99,7 @@ class StopsItself(SilentProgress):
 def test_a_running_sweep_stops_when_asked_and_its_resume_does_not(
     rooms: Rooms, home: Home, store: Store, sweep: Sweep, tiny_spec: Callable[..., Spec], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From its own folder, then from a machine that has the store alone, then to its end."""
+    """From its own folder, then from a machine that has the store alone, then by SIGTERM, then to its end."""
     monkeypatch.setattr(stop, "TAG_EVERY_S", 0.05)
     monkeypatch.setattr(stop, "FILE_EVERY_S", 0.05)
     spec = tiny_spec("asked", budget={"trials": 1, "epochs": 50})
@@ -112,12 +113,14 @@ def test_a_running_sweep_stops_when_asked_and_its_resume_does_not(
         assert row is not None
         stop.ask_there(store, row.run_id, row.tags[stop.DRIVER_TAG])
 
-    for ask in (ask_by_file, ask_by_tag):
+    for ask in (ask_by_file, ask_by_tag, lambda: signal.raise_signal(signal.SIGTERM)):
         with pytest.raises(KeyboardInterrupt):
             runner.run(spec, rooms, home, StopsItself(ask), spec_name="asked")
         row = store.sweep("asked")
         assert row is not None
         assert row.tags["sweep.state"] == "interrupted"
+        assert store.client.get_run(row.run_id).info.status == "KILLED"
+        assert set(store.trials("asked")["status"]) == {"KILLED"}
         assert not (folder / stop.FILE).exists()
         assert [event["state"] for event in read_events(folder / "journal.jsonl") if event["event"] == "over"][-1] == "interrupted"
         assert read_trials(folder)["search-0000"].state == "running"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from sweeper.cli import look, manage
+from sweeper.cli import look, manage, remote
 from sweeper.cli.options import (
     HomeOption,
     JsonOption,
@@ -37,8 +37,10 @@ app = typer.Typer(
 )
 app.add_typer(look.app)
 app.add_typer(manage.app)
+app.add_typer(remote.app)
 
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")
+ClusterOption = Annotated[str | None, typer.Option("--address", envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")]
 DataDirOption = Annotated[
     str | None, typer.Option("--data-dir", envvar="SWEEP_DATA_DIR", help="Folder of the named image sets; default ~/.cache/inpaint-sweeps.")
 ]
@@ -52,12 +54,14 @@ def run(
     overrides: Annotated[list[str] | None, typer.Option("--set", help="key=value, dotted: --set budget.trials=4; may be repeated.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and what it would cost; start nothing.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again what has been trained with equal code, data and knobs.")] = False,
-    address: Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")] = None,
+    address: ClusterOption = None,
     home: HomeOption = Path(),
     store: StoreOption = DEFAULT_STORE,
     data_dir: DataDirOption = None,
 ) -> None:
     """Run a sweep."""
+    if remote.is_job_server(address):
+        raise SpecError(f"run joins a cluster, but {address} is a job server's address; type: sweep submit {spec} --address {address}")
     from sweeper.cli.dry_run import dry_run as say_what_would_run
     from sweeper.cli.launch import launch
     from sweeper.cli.rooms import installed_rooms
@@ -86,11 +90,14 @@ def run(
 @app.command()
 def resume(
     name: NameArgument,
-    address: Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")] = None,
+    address: ClusterOption = None,
     home: HomeOption = Path(),
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Go on with a sweep that was interrupted: finished trials stay, begun ones continue from their checkpoints."""
+    if address is not None and remote.is_job_server(address):
+        remote.go_on(address, name, ["resume", name])
+        return
     _go_on(name, Home(home, store), address, lambda spec, place: spec)
 
 
@@ -102,7 +109,7 @@ def extend(
     wall_s: Annotated[float | None, typer.Option("--wall-s", help="Wall time in all, in seconds.")] = None,
     accelerator_h: Annotated[float | None, typer.Option("--accelerator-h", help="Accelerator-hours in all.")] = None,
     cost: Annotated[float | None, typer.Option(help="Money in all.")] = None,
-    address: Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")] = None,
+    address: ClusterOption = None,
     home: HomeOption = Path(),
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
@@ -111,6 +118,10 @@ def extend(
 
     named = {"epochs": epochs, "trials": trials, "wall_s": wall_s, "accelerator_h": accelerator_h, "cost": cost}
     changes = {field: float(value) for field, value in named.items() if value is not None}
+    if address is not None and remote.is_job_server(address):
+        options = [f"--{field.replace('_', '-')}={value}" for field, value in named.items() if value is not None]
+        remote.go_on(address, name, ["extend", name, *options])
+        return
     _go_on(name, Home(home, store), address, lambda spec, place: write_larger(spec, place, changes))
 
 

@@ -4,6 +4,7 @@ from rich.console import Console
 
 from sweeper import runner, sync
 from sweeper.choice import modes_of
+from sweeper.cli import markers
 from sweeper.cli.dry_run import searched_names
 from sweeper.cli.progress import LiveProgress
 from sweeper.cli.summary import print_from_journal, print_summary_or_journal
@@ -35,7 +36,7 @@ def launch(out: Console, spec: Spec, rooms: Rooms, home: Home, spec_name: str, a
     )
     try:
         with (
-            LiveProgress(out, metric, mode) as progress,
+            LiveProgress(out, metric, mode, begun=lambda: markers.say("begun", name=spec.name)) as progress,
             Notifier(progress, spec.notify, spec.name, metric, mode, before and before[1]) as told,
         ):
             outcome = runner.run(spec, rooms, home, told, spec_name=spec_name, address=address, fresh=fresh)

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeper.cli import remote
 from sweeper.cli.options import HomeOption, JsonOption, NameArgument, NamesArgument, StoreOption, output_file, print_json, sweep_names
+from sweeper.cli.remote import AddressOption, given
 from sweeper.cli.screen import out
 from sweeper.errors import SpecError, SweepStateError
 from sweeper.home import DEFAULT_STORE, Home
@@ -18,8 +20,12 @@ JSON_ROWS = 100
 
 
 @app.command("list")
-def list_sweeps(as_json: JsonOption = False, home: HomeOption = Path(), store: StoreOption = DEFAULT_STORE) -> None:
+def list_sweeps(
+    as_json: JsonOption = False, address: AddressOption = None, home: HomeOption = Path(), store: StoreOption = DEFAULT_STORE
+) -> None:
     """List the sweeps in the store."""
+    if address is not None:
+        remote.ask(address, "list", *given("--json", as_json))
     from sweeper.cli.tables import sweep_document, sweep_list
     from sweeper.sqlite_reader import open_reader
     from sweeper.status import true_state
@@ -38,10 +44,18 @@ def status(
     watching: Annotated[bool, typer.Option("--watch", help="Look again and again, until Ctrl-C or the sweep's end.")] = False,
     every_s: Annotated[float, typer.Option("--every", min=0.2, help="Seconds between two looks.")] = 2.0,
     as_json: JsonOption = False,
+    address: AddressOption = None,
     home: HomeOption = Path(),
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Show how a sweep stands, also while another terminal or machine runs it."""
+    if address is not None:
+        if watching:
+            raise SpecError(
+                "--watch looks every few seconds, but each look at --address is a job of its own there; "
+                "leave --watch out, or type 'sweep logs NAME --follow'"
+            )
+        remote.ask(address, "status", *([] if name is None else [name]), *given("--json", as_json))
     from sweeper.cli.standing import all_running, render, status_document, status_of, watch
 
     place = Home(home, store)
@@ -66,10 +80,15 @@ def show(
     trial: Annotated[str | None, typer.Option(help="Everything of one trial: search-0007, final-0.")] = None,
     opened: Annotated[bool, typer.Option("--open", help="Open the sweep's plots in the browser.")] = False,
     as_json: JsonOption = False,
+    address: AddressOption = None,
     home: HomeOption = Path(),
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Show a sweep: leaderboard, best configuration, result on the test split, where everything lies; or one of its trials."""
+    if address is not None:
+        if opened:
+            raise SpecError("--open opens a file of this machine, but with --address the plots lie on the cluster; leave one out")
+        remote.ask(address, "show", name, *given("--trial", trial), *given("--json", as_json))
     from sweeper.cli.summary import print_summary_or_journal, summary
     from sweeper.sqlite_reader import open_reader
 
@@ -89,8 +108,16 @@ def show(
 
 
 @app.command()
-def compare(names: NamesArgument, as_json: JsonOption = False, home: HomeOption = Path(), store: StoreOption = DEFAULT_STORE) -> None:
+def compare(
+    names: NamesArgument,
+    as_json: JsonOption = False,
+    address: AddressOption = None,
+    home: HomeOption = Path(),
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
     """Show the best of several sweeps beside each other, and whether they may be compared."""
+    if address is not None:
+        remote.ask(address, "compare", *names, *given("--json", as_json))
     from sweeper.cli.compare import comparison, print_comparison
     from sweeper.sqlite_reader import open_reader
 

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from sweeper.cli import remote
 from sweeper.cli.options import HomeOption, JsonOption, NameArgument, StoreOption, print_json
+from sweeper.cli.remote import AddressOption
 from sweeper.cli.screen import err, out
 from sweeper.home import DEFAULT_STORE, Home
 
@@ -17,10 +19,13 @@ def stop(
     name: NameArgument,
     wait_s: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for its end; 0 = ask and go.")] = 60.0,
     as_json: JsonOption = False,
+    address: AddressOption = None,
     home: HomeOption = Path(),
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Ask a running sweep to stop, as Ctrl-C in its terminal would; nothing is lost, and 'sweep resume' goes on."""
+    if address is not None:
+        remote.stop(address, name, wait_s, as_json=as_json)
     from sweeper.cli.stopping import stop_sweep
 
     ended = stop_sweep(Home(home, store), name, wait_s)

@@ -1,6 +1,7 @@
 """The screen of a running sweep: a live panel in a terminal, one line a finished trial elsewhere."""
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +17,10 @@ STATE_STYLE = {"complete": "green", "infeasible": "yellow", "stopped": "yellow",
 class LiveProgress:
     """Implements `sweeper.recorder.Progress`; use it as a context manager."""
 
-    def __init__(self, console: Console, metric: str, mode: str, baseline: float | None = None) -> None:
+    def __init__(
+        self, console: Console, metric: str, mode: str, baseline: float | None = None, *, begun: Callable[[], None] | None = None
+    ) -> None:
+        self._begun = begun
         self._console = console
         self._metric = metric
         self._mode = mode
@@ -40,7 +44,10 @@ class LiveProgress:
             self._live.stop()
 
     def stage(self, title: str, total: int, done: int) -> None:
-        """A stage begins."""
+        """A stage begins; the first one is the sweep's own beginning."""
+        if self._begun is not None:
+            self._begun()
+            self._begun = None
         self._title, self._total, self._done, self._before = title, total, done, done
         self._running.clear()
         self._begun_s = time.monotonic()
