@@ -3,6 +3,7 @@
 Nothing heavy is imported here. `sweeper.search` builds what these tables name.
 """
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -24,15 +25,24 @@ class Algorithm:
         title: its name in words.
         source: who makes it, and where it is described.
         refuses: what it does not go with -> why not.
-        package: what must be installed for it beyond the engine's own needs; empty = nothing.
+        schedulers: the only schedulers it goes with; empty = all.
+        package: what must be installed for it beyond the engine's own needs, as pip is told; empty = nothing.
+        modules: what is imported of it.
         note: what else a user should know.
     """
 
     title: str
     source: str
     refuses: Mapping[str, str] = field(default_factory=dict)
+    schedulers: tuple[str, ...] = ()
     package: str = ""
+    modules: tuple[str, ...] = ()
     note: str = ""
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Those of its modules that are not installed here."""
+        return tuple(module for module in self.modules if importlib.util.find_spec(module) is None)
 
 
 @dataclass(frozen=True)
@@ -109,6 +119,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
             REBUILD: "its distribution lies in the study alone and begins anew in the middle of the space",
         },
         package="cmaes",
+        modules=("cmaes",),
         note=_COMPLETE_ALONE,
     ),
     "nsga2": Algorithm(
@@ -122,6 +133,21 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         "Optuna NSGAIIISampler; Deb and Jain 2014",
         {ONE: _DOMINANCE, MODELS: _SHARED_KNOBS},
         note=f"populations as nsga2's; {_COMPLETE_ALONE}",
+    ),
+    "bohb": Algorithm(
+        "kernel density estimators of the good and the bad, for the greatest budget that tells enough",
+        "hpbandster's BOHB; Falkner et al. 2018",
+        {
+            SEVERAL: "it follows one value; use tpe, gp, nsga2 or nsga3",
+            MODELS: _SHARED_KNOBS,
+            CONSTRAINTS: "it does not look at them; use tpe, gp, nsga2 or nsga3",
+        },
+        schedulers=("hyperband", "asha"),
+        package="inpaint-sweeps[bohb]",
+        modules=("ConfigSpace", "hpbandster"),
+        note="learns from every trial at every step, waiting and stopped ones too; random until a step has two results for each "
+        "searched knob and two more, then one in three; the paper's scheduler is hyperband: with asha it may go astray, since what it "
+        "proposes is stopped before the rung that would put it right",
     ),
 }
 
@@ -151,7 +177,7 @@ SCHEDULERS: Mapping[str, SchedulerKind] = {
         uses=("reduction",),
         pauses=True,
         resumes="brackets are formed anew from the trials that are not finished",
-        note="with tpe this is the idea of BOHB; trials are paused at each rung until their bracket has reached it",
+        note="with bohb this is BOHB, with tpe its idea; trials are paused at each rung until their bracket has reached it",
     ),
     "median": SchedulerKind(
         "stops what is worse than the median of the others' means",

@@ -3,7 +3,7 @@
 Every problem is told before anything starts, with the reason.
 """
 
-import importlib.util
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -51,6 +51,8 @@ def problems_of_pairs(parts: Mapping[str, Any]) -> Iterator[str]:
                 f"search.algorithm: must be {' or '.join(kind.algorithms)} with scheduler {scheduler.kind}, since trials begin as one "
                 f"population that changes its own knobs, but got {search.algorithm!r}"
             )
+        elif isinstance(search, Search):
+            yield from _without_rungs(search.algorithm, scheduler.kind)
         if kind.changes_knobs and parts.get("retrain") is True:
             yield (
                 f"retrain: must be false with scheduler {scheduler.kind}, since its result is a schedule of knobs that training again "
@@ -103,9 +105,20 @@ def _refused(place: str, name: str, entry: Algorithm | SchedulerKind, traits: li
 
 
 def _missing_package(algorithm: str) -> Iterator[str]:
-    package = ALGORITHMS[algorithm].package
-    if package and importlib.util.find_spec(package) is None:
-        yield f"search.algorithm: {algorithm} needs the package {package}, which is not installed; pip install {package}, or use another"
+    entry, missing = ALGORITHMS[algorithm], ALGORITHMS[algorithm].missing
+    if missing:
+        told = f"package {missing[0]}, which is" if len(missing) == 1 else f"packages {' and '.join(missing)}, which are"
+        remedy = f"pip install {shlex.quote(entry.package)}, or use another"
+        yield f"search.algorithm: {algorithm} needs the {told} not installed; {remedy}"
+
+
+def _without_rungs(algorithm: str, scheduler: str) -> Iterator[str]:
+    fit = ALGORITHMS[algorithm].schedulers
+    if fit and scheduler not in fit:
+        yield (
+            f"scheduler.kind: must be {' or '.join(fit)} with algorithm {algorithm}, which learns from trials that are compared at rungs, "
+            f"but got {scheduler!r}; use tpe with {scheduler}"
+        )
 
 
 def _problems_of_steps(scheduler: Scheduler, kind: SchedulerKind, budget: Any) -> Iterator[str]:

@@ -103,7 +103,7 @@ class Search(_Section):
     `sweeper.capabilities` says what each is and goes with; with several objectives "tpe" is multi-objective TPE.
     """
 
-    algorithm: Literal["grid", "random", "sobol", "tpe", "gp", "cmaes", "nsga2", "nsga3"] = "tpe"
+    algorithm: Literal["grid", "random", "sobol", "tpe", "gp", "cmaes", "nsga2", "nsga3", "bohb"] = "tpe"
     seed: int = Field(0, ge=0)
 
 

@@ -1,6 +1,7 @@
 """One suite for every search algorithm of the table: ask, report, tell, kill, reopen, lose the study, in process, on real studies."""
 
-import importlib.util
+import re
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +25,7 @@ from sweeper.validation import validate
 
 pytestmark = pytest.mark.conformance
 
-TRIALS, SHORT = 14, 9  # tpe and gp draw their first ten at random
+TRIALS, SHORT = 14, 9  # tpe and gp draw their first ten at random, bohb eight
 RANGES = {"rate": {"low": 0.0, "high": 1.0}, "shift": {"low": -1.0, "high": 1.0}}
 KNOBS: dict[str, Any] = RANGES | {"count": {"low": 1, "high": 8}}
 LISTED: dict[str, Any] = {"rate": {"low": 0.0, "high": 1.0, "points": 8}, "kind": "search"}
@@ -36,15 +37,19 @@ VARIANTS: Mapping[str, dict[str, Any]] = {
     LISTS: {"knobs": LISTED},
     WARM_START: {"warm_start": {"configurations": [{"rate": 0.25}]}},
 }
-installed = {name: not entry.package or importlib.util.find_spec(entry.package) is not None for name, entry in ALGORITHMS.items()}
+installed = {name: not entry.missing for name, entry in ALGORITHMS.items()}
 GOOD = ("complete", "infeasible")
 Open = Callable[..., Proposals]
 
 
 def needs_package(name: str) -> Any:
     """A parameter that is skipped where the algorithm's package is not installed."""
-    reason = f"{name} needs the package {ALGORITHMS[name].package}, which is not installed"
-    return pytest.param(name, marks=pytest.mark.skipif(not installed[name], reason=reason))
+    return pytest.param(name, marks=pytest.mark.skipif(not installed[name], reason=lacking(name)))
+
+
+def lacking(name: str) -> str:
+    """Why an algorithm is skipped."""
+    return f"{' and '.join(ALGORITHMS[name].missing)} not installed; pip install {shlex.quote(ALGORITHMS[name].package)}"
 
 
 def cases(accepted: bool) -> Iterator[Any]:
@@ -53,7 +58,7 @@ def cases(accepted: bool) -> Iterator[Any]:
         for trait in VARIANTS:
             extra = [] if trait in (ONE, SEVERAL) or ONE not in entry.refuses else [SEVERAL]
             if (trait not in entry.refuses) == accepted:
-                marks = pytest.mark.skipif(accepted and not installed[name], reason=f"{entry.package} is not installed")
+                marks = pytest.mark.skipif(accepted and not installed[name], reason=lacking(name))
                 yield pytest.param(name, [trait, *extra], marks=marks, id=f"{name}-{trait}")
 
 
@@ -64,6 +69,7 @@ def spec_of(algorithm: str, traits: list[str], name: str = "mine", **changes: An
         "data": {"name": "photos"},
         "knobs": KNOBS,
         "search": {"algorithm": algorithm, "seed": 5},
+        "scheduler": {"kind": next(iter(ALGORITHMS[algorithm].schedulers), "none")},
         "budget": {"trials": TRIALS, "epochs": 2},
     }
     objective: dict[str, Any] = {}
@@ -160,7 +166,7 @@ def stored(spec: Spec, folder: Path) -> list[optuna.trial.FrozenTrial]:
 @pytest.mark.parametrize(("algorithm", "traits"), list(cases(accepted=True)))
 def test_a_story_of_asks_ends_and_a_kill(algorithm: str, traits: list[str], opened: Open, database: str, tmp_path: Path) -> None:
     name = f"{algorithm}-{'-'.join(traits)}".replace(" ", "_")
-    learns = algorithm in ("tpe", "gp") and not {LISTS, WARM_START} & set(traits)
+    learns = algorithm in ("tpe", "gp", "bohb") and not {LISTS, WARM_START} & set(traits)
     limit = TRIALS if learns else SHORT
     spec = spec_of(algorithm, traits, name, study=database, budget={"trials": limit, "epochs": 2})
     initial = [("toy", {"rate": 0.25})] if WARM_START in traits else []
@@ -214,7 +220,8 @@ def test_what_the_table_says_no_to_is_refused_with_the_reason(algorithm: str, tr
 
 @pytest.mark.parametrize("algorithm", [name for name, there in installed.items() if not there])
 def test_an_algorithm_whose_package_is_missing_says_what_to_install(algorithm: str) -> None:
-    with pytest.raises(SpecError, match=f"needs the package {algorithm}, which is not installed; pip install {algorithm}"):
+    remedy = re.escape(f"not installed; pip install {shlex.quote(ALGORITHMS[algorithm].package)}, or use another")
+    with pytest.raises(SpecError, match=rf"search.algorithm: {algorithm} needs the packages? .* {remedy}"):
         spec_of(algorithm, [ONE])
 
 

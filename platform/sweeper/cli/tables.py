@@ -2,10 +2,12 @@
 
 import datetime as dt
 import math
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+from rich.markup import escape
 from rich.table import Table
 
 from sweeper.capabilities import ALGORITHM_TRAITS, ALGORITHMS, SCHEDULER_TRAITS, SCHEDULERS, Algorithm, SchedulerKind
@@ -154,9 +156,11 @@ def network_table(network: str, rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def algorithm_table() -> Table:
     """The search algorithms: what each goes with, what must be installed for it, who makes it."""
-    table = Table("algorithm", *ALGORITHM_TRAITS, "needs", "source", title="algorithms (search.algorithm)", title_justify="left")
+    columns = ("schedulers", "needs", "source")
+    table = Table("algorithm", *ALGORITHM_TRAITS, *columns, title="algorithms (search.algorithm)", title_justify="left")
     for name, entry in ALGORITHMS.items():
-        table.add_row(name, *_yes_or_no(entry, ALGORITHM_TRAITS), entry.package, entry.source)
+        schedulers = ", ".join(entry.schedulers) or "all"
+        table.add_row(name, *_yes_or_no(entry, ALGORITHM_TRAITS), schedulers, ", ".join(entry.modules), entry.source)
     return table
 
 
@@ -165,7 +169,9 @@ def scheduler_table() -> Table:
     columns = ("algorithms", "searched knobs", "trials", "settings", "source")
     table = Table("scheduler", *SCHEDULER_TRAITS, *columns, title="schedulers (scheduler.kind)", title_justify="left")
     for name, kind in SCHEDULERS.items():
-        limits = (", ".join(kind.algorithms) or "all", kind.knobs, f"{kind.least_trials} or more", ", ".join(kind.uses))
+        others = [each for each, entry in ALGORITHMS.items() if entry.schedulers and name not in entry.schedulers]
+        algorithms = ", ".join(kind.algorithms) or "all" + (f" but {', '.join(others)}" if others else "")
+        limits = (algorithms, kind.knobs, f"{kind.least_trials} or more", ", ".join(kind.uses))
         table.add_row(name, *_yes_or_no(kind, SCHEDULER_TRAITS), *limits, kind.source)
     return table
 
@@ -177,6 +183,8 @@ def capability_notes() -> Iterator[str]:
         yield f"[bold]{name}[/bold]  " + "; ".join(filter(None, (entry.title, entry.note)))
         if isinstance(entry, SchedulerKind):
             yield f"    after an interruption: {entry.resumes}"
+        elif entry.missing:
+            yield escape(f"    not installed here: pip install {shlex.quote(entry.package)}")
         for trait, reason in entry.refuses.items():
             yield f"    not with {trait}: {reason}"
 

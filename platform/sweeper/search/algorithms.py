@@ -1,4 +1,4 @@
-"""The samplers behind the names of `sweeper.capabilities.ALGORITHMS`: a literal table of Optuna's own.
+"""The samplers behind the names of `sweeper.capabilities.ALGORITHMS`: a literal table of Optuna's own, and BOHB.
 
 A sampler is made for one trial and seeded by the sweep's seed and that trial's number, so that a sweep that was interrupted draws what it
 would have drawn. What a sampler must remember lies in the study.
@@ -24,6 +24,8 @@ from optuna.samplers import (
 )
 from optuna.study import Study
 from optuna.trial import FrozenTrial
+
+from sweeper.search.bohb import BohbSampler
 
 LEAST_POPULATION, GREATEST_POPULATION = 4, 50
 
@@ -80,6 +82,7 @@ SAMPLERS: Mapping[str, Callable[[Draw], BaseSampler]] = {
     "cmaes": lambda draw: CmaEsSampler(seed=draw.seed, warn_independent_sampling=False),
     "nsga2": lambda draw: NSGAIISampler(seed=draw.seed, population_size=draw.population),
     "nsga3": lambda draw: NSGAIIISampler(seed=draw.seed, population_size=draw.population),
+    "bohb": lambda draw: BohbSampler(draw.seed, draw.space),
 }
 
 
