@@ -115,11 +115,11 @@ class Cluster:
         self._port = free_port()
         self.address = ""
 
-    def start_head(self, cpus: int) -> Driver:
-        self._port = free_port()
+    def start_head(self, cpus: int, port: int | None = None, *more: str) -> Driver:
+        self._port = port or free_port()
         host = socket.gethostbyname(socket.gethostname())
         self.address = f"{host}:{self._port}"
-        return self._start(["--head", f"--port={self._port}", f"--node-ip-address={host}", "--include-dashboard=false"], cpus)
+        return self._start(["--head", f"--port={self._port}", f"--node-ip-address={host}", "--include-dashboard=false", *more], cpus)
 
     def start_node(self, cpus: int) -> Driver:
         return self._start([f"--address={self.address}"], cpus)
