@@ -97,6 +97,17 @@ def test_trials_share_gpus_by_the_memory_they_need(
 # --- nodes that come ---------------------------------------------------------------------------------------------------------------
 
 
+STAGES = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+NOTHING_TO_SET_UP: dict[str, Any] = {
+    **{f"{stage}_commands": [] for stage in STAGES},
+    **{name: [] for name in ("cluster_synced_files", "rsync_exclude", "rsync_filter")},
+    **{name: {} for name in ("auth", "docker", "file_mounts")},
+    "file_mounts_sync_continuously": False,
+    "upscaling_speed": 1.0,
+    "idle_timeout_minutes": 5,
+}
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(600)
 def test_a_sweep_begins_where_no_node_is_yet_and_the_autoscaler_brings_them(
@@ -106,10 +117,16 @@ def test_a_sweep_begins_where_no_node_is_yet_and_the_autoscaler_brings_them(
     cluster = {
         "cluster_name": "fake",
         "max_workers": 2,
-        "provider": {"type": "fake_multinode", "gcs_address": f"{host}:{port}", "head_node_id": "f" * 51 + "00000"},
-        "head_node_type": "head",
+        "provider": {
+            "type": "fake_multinode",
+            "gcs_address": f"{host}:{port}",
+            "use_node_id_as_ip": True,
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+        },
+        "head_node_type": "ray.head.default",
         "available_node_types": {
-            "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
             "gpu_worker": {
                 "resources": {"CPU": 1, "GPU": 1, "object_store_memory": SMALL_STORE},
                 "node_config": {},
@@ -118,7 +135,7 @@ def test_a_sweep_begins_where_no_node_is_yet_and_the_autoscaler_brings_them(
             },
         },
     }
-    (tmp_path / "ray_bootstrap_config.yaml").write_text(yaml.safe_dump(cluster))
+    (tmp_path / "ray_bootstrap_config.yaml").write_text(yaml.safe_dump(cluster | NOTHING_TO_SET_UP))
     fake = {"HOME": str(tmp_path), "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
     nodes = Cluster(tmp_path, driver_environment | QUICK_WORKERS | fake)
     head = nodes.start_head(0, port, f"--autoscaling-config={tmp_path / 'ray_bootstrap_config.yaml'}")
