@@ -1,4 +1,4 @@
-"""Ray: a local one or a running cluster, whether it can hold a trial at all, and running trials on it."""
+"""Ray: a local one or a running cluster, and running trials on it."""
 
 import os
 import warnings
@@ -25,19 +25,18 @@ import ray.tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from sweeper.deaths import every_loss_told
 from sweeper.errors import ResourceError, StorageError
-from sweeper.losses import every_loss_told
+from sweeper.losses import NODE_LOSSES, WORKER_RESTARTS, losses
+from sweeper.nodes import Room
 from sweeper.retention import checkpoints_of
 from sweeper.search import Assignment, NamedPb2, NamedPbt, lets_all_in
-from sweeper.spec import Resources
 from sweeper.storage import is_shortage
 from sweeper.trial import SweepTrial, TrialPlan, tells_of_memory
 
-__all__ = ["Listener", "check_resources", "checkpoints_of", "connected", "node_hardware", "run_trials"]
+__all__ = ["Listener", "checkpoints_of", "connected", "run_trials"]
 
 OBJECT_STORE_BYTES = 200 * 2**20
-WORKER_RESTARTS = 3
-NODE_LABELS = ("sweep/node-type", "ray.io/node-group", "ray.io/accelerator-type")
 
 
 class Listener(Protocol):
@@ -57,6 +56,10 @@ class Listener(Protocol):
 
     def on_change(self, trial: str, step: int, knobs: dict[str, Any], donor: str, checkpoint: str) -> None:
         """A trial goes on after a step with other knobs, from another one's checkpoint; see `journal.Change`."""
+        ...
+
+    def on_lost(self, trial: str, note: str) -> None:
+        """The run has lost its worker and waits for another one; `note` is worth a line, where there is any."""
         ...
 
     def on_end(self, trial: str, result: dict[str, Any], error: str | None) -> None:
@@ -95,48 +98,8 @@ def connected(address: str | None) -> Iterator[None]:
             ray.shutdown()
 
 
-def check_resources(resources: Resources) -> int:
-    """How many trials can run at once.
-
-    Raises:
-        ResourceError: no node of the cluster could ever hold one trial.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    places = [_places(node, resources) for node in nodes]
-    if not any(places):
-        cpus = max((node.get("CPU", 0) for node in nodes), default=0)
-        gpus = max((node.get("GPU", 0) for node in nodes), default=0)
-        raise ResourceError(
-            f"a trial must fit one node, but asks for {resources.cpus:g} CPUs and {resources.gpus:g} GPUs where the largest node has "
-            f"{cpus:g} and {gpus:g}; lower resources.cpus or resources.gpus, or use a larger cluster"
-        )
-    return sum(places)
-
-
-def _places(node: dict[str, float], resources: Resources) -> int:
-    """How many trials a node holds at once."""
-    by_cpu = int(node.get("CPU", 0) / resources.cpus + 1e-9)
-    if not resources.gpus:
-        return by_cpu
-    gpus = node.get("GPU", 0)
-    by_gpu = int(gpus) * int(1 / resources.gpus + 1e-9) if resources.gpus < 1 else int(gpus / resources.gpus + 1e-9)
-    return min(by_cpu, by_gpu)
-
-
-def node_hardware() -> str:
-    """The cluster's nodes in words, for the record."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs, {node.get('memory', 0) / 2**30:.0f} GiB" for node in nodes)
-
-
-def node_types() -> list[str]:
-    """The type of each node that is there: its label "sweep/node-type", or the autoscaler's, or its accelerator's, or "default"."""
-    labels = [node.get("Labels", {}) for node in ray.nodes() if node["Alive"]]
-    return [next((own[key] for key in NODE_LABELS if own.get(key)), "default") for own in labels]
-
-
 def run_trials(
-    plan: TrialPlan, listener: Listener, scheduler: TrialScheduler, resources: Resources, folder: Path, *, at_once: int, limit: int
+    plan: TrialPlan, listener: Listener, scheduler: TrialScheduler, room: Room, folder: Path, *, at_once: int, limit: int
 ) -> None:
     """Runs what the listener hands out until it has no more.
 
@@ -144,7 +107,7 @@ def run_trials(
         plan: what the trials have in common.
         listener: gives the runs and hears of them.
         scheduler: decides which trial goes on.
-        resources: what one trial holds.
+        room: how the cluster holds the trials.
         folder: for checkpoints; a new folder inside it is made for this call.
         at_once: greatest number of trials that train at the same time.
         limit: greatest number of trials.
@@ -156,8 +119,11 @@ def run_trials(
     relay = _Relay(listener)
     attempt = len(list(folder.glob("attempt-*"))) + 1
     trainable: Callable[..., Any] = ray.tune.with_resources(
-        ray.tune.with_parameters(SweepTrial, plan=plan), {"cpu": resources.cpus, "gpu": resources.gpus}
+        ray.tune.with_parameters(SweepTrial, plan=plan),
+        ray.tune.PlacementGroupFactory([room.bundle], **({"bundle_label_selector": [room.selector]} if room.selector else {})),
     )
+    if lets_all_in(scheduler) and room.coming:  # else Ray Tune asks the autoscaler for one trial's node after the other
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(at_once)
     if isinstance(scheduler, NamedPbt | NamedPb2):
         scheduler.on_change = _ListenerOfChanges(relay)
     tuner = ray.tune.Tuner(
@@ -177,7 +143,8 @@ def run_trials(
             stop=_BudgetStopper(relay),
             # the trial says itself what is worth keeping: at its end Ray would keep a diverged one too; `retention` removes the old ones
             checkpoint_config=ray.tune.CheckpointConfig(num_to_keep=None, checkpoint_at_end=False),
-            failure_config=ray.tune.FailureConfig(max_failures=WORKER_RESTARTS),
+            # `_ListenerCallback` counts crashes and lost nodes apart: Ray Tune would take one for the other
+            failure_config=ray.tune.FailureConfig(max_failures=WORKER_RESTARTS + NODE_LOSSES + 1),
             verbose=0,
         ),
     )
@@ -266,11 +233,15 @@ class _ListenerCallback(_Adapter, ray.tune.Callback):  # type: ignore[misc]
             listener.on_end(trial.config["trial"], trial.last_result or {}, None)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Ray is about to start a lost worker again; where its memory was what it lacked, the new one only says so and ends."""
-        with self._relay.telling():
-            last_line = self._last_error(trial)
-            if tells_of_memory(_failures(trial)[-1]):
+        """Ray is about to start a lost worker again; where that is no use, the new one only says so and ends."""
+        with self._relay.telling() as listener:
+            last_line, failures = self._last_error(trial), _failures(trial)
+            lost = losses(failures, {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]})
+            if tells_of_memory(failures[-1]):
                 trial.config["starved"] = last_line
+            elif lost.too_many:
+                trial.config["lost"] = f"its node was lost {lost.nodes} times" if lost.latest_is_node else last_line
+            listener.on_lost(trial.config["trial"], "" if trial.config.get("starved") else lost.note)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         with self._relay.telling() as listener:
@@ -297,7 +268,7 @@ class _ListenerCallback(_Adapter, ray.tune.Callback):  # type: ignore[misc]
 def _failures(trial: Any) -> list[str]:
     """The texts of a trial's errors, as Ray wrote them one after the other."""
     text = Path(trial.error_file).read_text() if trial.error_file else ""
-    return text.split("Failure # ")
+    return text.split("Failure # ")[1:] or [text]
 
 
 class _ListenerOfChanges(_Adapter):

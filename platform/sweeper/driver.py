@@ -12,6 +12,7 @@ from sweeper.choice import leaders
 from sweeper.home import Home
 from sweeper.journal import ENDED, Source, TrialRecord
 from sweeper.known import KnownTrials, identity
+from sweeper.nodes import Room
 from sweeper.recorder import SweepRun
 from sweeper.retention import checkpoints_for
 from sweeper.rooms import DataFacts, Rooms, SessionRequest
@@ -36,7 +37,7 @@ class Driver:
         facts: what preparing the data told.
         run: its records.
         meter: counts what is spent.
-        at_once: how many trials run at the same time.
+        room: how the cluster holds its trials.
         modes: "min" or "max" of each objective.
         fresh: train again what is known.
     """
@@ -47,7 +48,7 @@ class Driver:
     facts: DataFacts
     run: SweepRun
     meter: Meter
-    at_once: int
+    room: Room
     modes: Mapping[str, str]
     fresh: bool = False
     _codes: dict[str, str] = field(default_factory=dict)
@@ -175,7 +176,7 @@ class Driver:
         ]
         if not took or not spec.retrain or spec.finals == "every":
             return Spending()
-        return self.meter.share(sum(took) / len(took), spec.seeds * spec.finalists, self.at_once)
+        return self.meter.share(sum(took) / len(took), spec.seeds * spec.finalists, self.room.at_once)
 
     def _continued(self, record: TrialRecord) -> Assignment:
         """A begun trial, to go on from its checkpoints; from another one's, where it was about to and has not trained since."""
@@ -218,7 +219,7 @@ class Driver:
         self.meter.resume()
         try:
             if limit > len(starved):
-                self._run_trials(listener, rungs(), stage, at_once=self.at_once, limit=limit - len(starved))
+                self._run_trials(listener, rungs(), stage, at_once=self.room.at_once, limit=limit - len(starved))
             alone = [self._continued(trials[trial]) for trial in listener.starved]
             if alone:
                 listener.alone(alone)
@@ -242,8 +243,9 @@ class Driver:
             stage.constraints,
             user_modules=str(Path.cwd()),
             storage=str(folder.resolve()),
+            gpu_memory_gib=spec.resources.gpu_memory_gib,
         )
-        cluster.run_trials(plan, listener, rungs, spec.resources, folder, at_once=at_once, limit=limit)
+        cluster.run_trials(plan, listener, rungs, self.room, folder, at_once=at_once, limit=limit)
 
     def _identity(self, assignment: Assignment) -> str:
         code = self._codes.setdefault(assignment.model, self.rooms.code(assignment.model))
@@ -261,6 +263,6 @@ def session_request(spec: Spec, model: str, knobs: Mapping[str, Any], seed: int)
         seed=seed,
         objective=spec.objective.metric,
         step_images=spec.budget.step_images,
-        device="cuda" if spec.resources.gpus else "cpu",
+        device="cuda" if spec.resources.on_gpu else "cpu",
         threads=max(1, int(spec.resources.cpus)),
     )

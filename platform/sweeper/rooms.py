@@ -111,6 +111,7 @@ class Rooms:
         picture: (request, checkpoint folder, file) -> None; writes a picture grid of the model of a checkpoint.
         code: (model) -> a text that changes with the code that a model's results follow from.
         extra_metrics: (model) -> "min" or "max" for the validation metrics that this model alone has.
+        free_gpu_gib: () -> GiB that are free on a worker's GPUs, on that with the least; what the worker itself has set aside is free.
         user_errors: root errors of the neighbours, to be shown without a traceback.
     """
 
@@ -126,6 +127,7 @@ class Rooms:
     picture: Callable[["SessionRequest", Path, Path], None]
     code: Callable[[str], str]
     extra_metrics: Callable[[str], Mapping[str, str]]
+    free_gpu_gib: Callable[[], float]
     user_errors: tuple[type[Exception], ...]
 
 

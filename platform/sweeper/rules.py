@@ -179,6 +179,11 @@ def problems_between_sections(parts: Mapping[str, Any]) -> Iterator[str]:
     resources = parts.get("resources")
     if isinstance(resources, Resources) and resources.gpus > 1 and resources.gpus != int(resources.gpus):
         yield f"resources.gpus: above 1 must be a whole number, but got {resources.gpus:g}"
+    if isinstance(resources, Resources) and resources.accelerator_type is not None and not resources.on_gpu:
+        yield (
+            f"resources.accelerator_type: goes with GPUs, but got {resources.accelerator_type!r} where resources.gpus is 0; "
+            "set resources.gpus or resources.gpu_memory_gib"
+        )
     if isinstance(search, Search) and isinstance(parts.get("knobs"), dict) and isinstance(parts.get("model"), str):
         searched = [name for name, setting in parts["knobs"].items() if setting == SEARCH_ALL or isinstance(setting, Range | list)]
         if search.algorithm != "grid" and not searched and isinstance(budget, Budget) and budget.trials > 1:
@@ -191,7 +196,7 @@ def _problems_of_budget(parts: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(budget, Budget):
         if budget.cost is not None and not budget.prices:
             yield "budget.prices: must name the price of a node an hour where budget.cost is given, but is empty; add {default: PRICE}"
-        if budget.accelerator_h is not None and isinstance(resources, Resources) and not resources.gpus:
+        if budget.accelerator_h is not None and isinstance(resources, Resources) and not resources.on_gpu:
             yield "budget.accelerator_h: counts GPUs, but resources.gpus is 0; give trials GPUs, or use budget.wall_s"
     finalists, seeds = parts.get("finalists"), parts.get("seeds")
     if finalists != 1 and parts.get("finals") == "every":

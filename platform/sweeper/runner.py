@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper import cluster, provenance, stop
+from sweeper import cluster, nodes, provenance, stop
 from sweeper.budget import Meter
 from sweeper.choice import described, modes_of
 from sweeper.driver import Driver
@@ -74,7 +74,7 @@ def run(
         progress.note(f"{len(facts.skipped)} images did not decode and were left out, the first: {facts.skipped[0]}")
     modes = modes_of(spec, rooms)
     with cluster.connected(address):
-        at_once = cluster.check_resources(spec.resources)
+        room = nodes.check_resources(spec.resources, address)
         store = Store(home.store_uri)
         folder = home.folder(spec.name)
         with Journal(folder) as journal, guarded(folder):
@@ -82,8 +82,10 @@ def run(
             write_spec(folder, spec)
             journal.sweep(_tags(spec, facts, spec_name, modes) | {stop.DRIVER_TAG: journal.driver}, _baseline(facts))
             with tracked(spec, rooms, home, store, journal, progress) as sweep_run:
-                meter = Meter(spec.budget, spec.resources.gpus, cluster.node_types, journal.spent)
-                driver = Driver(spec, rooms, home, facts, sweep_run, meter, at_once, modes, fresh)
+                meter = Meter(spec.budget, room.held.gpus, nodes.node_types, journal.spent)
+                driver = Driver(spec, rooms, home, facts, sweep_run, meter, room, modes, fresh)
+                if room.waits:
+                    progress.note(room.waits)
                 driver.search()
                 driver.finals()
                 pictures = keep_pictures(spec, rooms, driver)
@@ -114,7 +116,7 @@ def _tags(spec: Spec, facts: DataFacts, spec_name: str, modes: Mapping[str, str]
         "sweep.epochs": f"{spec.budget.epochs:g}",
         "sweep.budget": spec.budget.model_dump_json(),
         "hardware.driver": provenance.machine(),
-        "hardware.cluster": cluster.node_hardware(),
+        "hardware.cluster": nodes.node_hardware(),
     }
     return tags | provenance.code_tags() | provenance.version_tags()
 

@@ -192,10 +192,27 @@ class Budget(_Section):
 
 
 class Resources(_Section):
-    """What one trial holds while it runs; fractions of a GPU share it."""
+    """What one trial holds while it runs, on one node; it waits until a node has that much left.
+
+    Attributes:
+        cpus: CPU cores.
+        gpus: GPUs; a fraction shares one with other trials.
+        memory_gib: host memory in GiB; None = not counted.
+        accelerator_type: of the GPUs, as Ray names it ("A100"); None = any.
+        gpu_memory_gib: GPU memory in GiB: as many trials share a GPU as its memory is enough for, where `gpus` asks for no more; None = not
+            counted.
+    """
 
     cpus: float = Field(1, gt=0)
     gpus: float = Field(0, ge=0)
+    memory_gib: float | None = Field(None, gt=0, allow_inf_nan=False)
+    accelerator_type: str | None = None
+    gpu_memory_gib: float | None = Field(None, gt=0, allow_inf_nan=False)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a trial runs on a GPU."""
+        return self.gpus > 0 or self.gpu_memory_gib is not None
 
 
 class WarmStart(_Section):

@@ -95,6 +95,14 @@ class StageListener:
             self._tell_result(trial, step, metrics)
             self._run.journal.clock(self._stage.meter.spent())
 
+    def on_lost(self, trial: str, note: str) -> None:
+        """A trial has lost its worker, and holds nothing until it has another one."""
+        if trial in self._held:
+            self._held.remove(trial)
+            self._stage.meter.ended()
+        if note:
+            self._run.progress.note(f"{trial}: {note}")
+
     def on_end(self, trial: str, result: dict[str, Any], error: str | None) -> None:
         """A trial is over, or set aside to run again alone where it lacked memory for the first time."""
         if trial in self._held:

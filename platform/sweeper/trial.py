@@ -20,6 +20,7 @@ from sweeper.storage import RESERVE_BYTES, require_room
 
 CHECKPOINT_ERROR = "CheckpointError"
 CLOCK_FILE = "wall_s.txt"
+OWN_GPU_GIB = 1.0  # what CUDA itself takes of a GPU for each process, and its driver for all
 # as torch says it on CPUs and GPUs, Python and NumPy, and Ray's watch over a node's memory
 _MEMORY = re.compile(r"OutOfMemoryError|MemoryError|DefaultCPUAllocator|out of memory|running low on memory")
 
@@ -36,6 +37,7 @@ class TrialPlan:
         constraints: limits; a model that breaks one by its size alone is not trained.
         user_modules: folder in which a user's own model is looked for, after everything that is installed; "" = nowhere else.
         storage: folder of the checkpoints, as the driver sees it; empty = not looked at.
+        gpu_memory_gib: GPU memory that a trial asks for; None = not looked at.
     """
 
     rooms: Rooms
@@ -45,6 +47,7 @@ class TrialPlan:
     constraints: tuple[Constraint, ...] = ()
     user_modules: str = ""
     storage: str = ""
+    gpu_memory_gib: float | None = None
 
 
 class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
@@ -84,6 +87,8 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
         return self._starving()
 
     def _step(self) -> dict[str, Any]:
+        if self._lost:
+            return {"failed": self._lost, "done": True}
         if self._starved:
             return self._starving()
         if self._session is None:
@@ -163,7 +168,9 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
         self._wall_s = 0.0
         self._final = config["trial"].startswith("final")
         self._request = dataclasses.replace(self._plan.request, model=config["model"], knobs=config["knobs"], seed=config["seed"])
-        if self._starved:
+        self._lost = str(config.get("lost", ""))
+        self._starved = self._starved or self._too_little_free()
+        if self._starved or self._lost:
             return
         try:
             self._session = self._plan.rooms.open_session(self._request)
@@ -174,6 +181,16 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
             if not ran_out_of_memory(error):
                 raise
             self._starve(error)
+
+    def _too_little_free(self) -> str:
+        """What a trial lacks of its GPU's memory before it begins, since others take more than their share; "" where it lacks nothing."""
+        need = self._plan.gpu_memory_gib
+        if need is None:
+            return ""
+        free = self._plan.rooms.free_gpu_gib()
+        if free + min(OWN_GPU_GIB, need / 2) >= need:
+            return ""
+        return f"its GPU has {free:.3g} GiB free where resources.gpu_memory_gib is {need:g}"
 
     def _starve(self, error: Exception) -> None:
         """Lets go of everything: the next configuration in this process needs the memory."""

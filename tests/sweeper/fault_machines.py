@@ -127,11 +127,11 @@ class Cluster:
         self.job_server = ""
         self._temporary: list[str] = []
 
-    def start_head(self, cpus: int) -> Driver:
-        self._port = free_port()
+    def start_head(self, cpus: int, port: int | None = None, *more: str) -> Driver:
+        self._port = port or free_port()
         host = socket.gethostbyname(socket.gethostname())
         self.address = f"{host}:{self._port}"
-        return self._start(["--head", f"--port={self._port}", f"--node-ip-address={host}", "--include-dashboard=false"], cpus)
+        return self._start(["--head", f"--port={self._port}", f"--node-ip-address={host}", "--include-dashboard=false", *more], cpus)
 
     def start_head_with_job_server(self, cpus: int) -> Driver:
         """A head on the loopback interface alone, whose jobs are listed apart from those of any other Ray on this machine."""

@@ -46,6 +46,17 @@ def test_accelerator_hours_are_those_that_trials_hold() -> None:
     assert own.spent().accelerator_h == 0.5 * 1 + 1.0 * 1 + 0.5 * 2
 
 
+def test_a_trial_of_two_gpus_counts_both() -> None:
+    clock = Clock()
+    own = meter(clock, gpus=2, accelerator_h=3)
+    own.resume()
+    own.started()
+    clock.now = HOUR_S
+    assert (own.spent().accelerator_h, own.reached()) == (2, "")
+    clock.now = 1.5 * HOUR_S
+    assert own.reached() == "the sweep's accelerator-hours were spent"
+
+
 def test_all_nodes_cost_whether_busy_or_not() -> None:
     assert price_an_hour({"big": 3.0, "default": 0.25}, ["big", "small", "small"]) == 3.5
     assert price_an_hour({"big": 3.0}, ["small"]) == 0

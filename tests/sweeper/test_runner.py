@@ -381,7 +381,7 @@ FATES = ["well", "nan", "blind", "refuse", "crash", "collapse"]
 def fated(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> Done:
     """One trial of each fate; a worker that crashes is started again once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "WORKER_RESTARTS", 1)
+        patch.setattr("sweeper.losses.WORKER_RESTARTS", 1)
         return run_spec(
             tiny_spec("fated", model="user_models:Fateful", knobs={"fate": FATES}, search={"algorithm": "grid"}, budget={"trials": 9})
         )

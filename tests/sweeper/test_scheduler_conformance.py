@@ -9,7 +9,6 @@ import optuna
 import pytest
 from toy_rooms import TARGET, ToyError, toy_rooms
 
-from sweeper import cluster
 from sweeper.capabilities import SCHEDULERS
 from sweeper.errors import SpecError
 from sweeper.home import Home
@@ -83,7 +82,7 @@ def story(request: pytest.FixtureRequest, local_ray: None, home: Home, store: St
     spec, folder = spec_of(request.param), home.folder(request.param)
     notes: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "WORKER_RESTARTS", 1)
+        patch.setattr("sweeper.losses.WORKER_RESTARTS", 1)
         first, second = CutProgress(), SilentProgress()
         with pytest.raises(ToyError, match="cut off"):
             run(spec, toy_rooms(), home, first, spec_name="from_a_test", fresh=True)

@@ -225,6 +225,27 @@ def test_a_collapsed_game_ends_the_trial_unless_told_otherwise(start: Start) -> 
     assert all("collapsed" not in result for result in results)
 
 
+@pytest.mark.parametrize(
+    ("need", "free", "starved"),
+    [(20, 20, False), (20, 19.2, False), (20, 12, True), (1, 0.6, False), (1, 0.4, True)],  # CUDA itself takes up to one, or half of little
+)
+def test_a_trial_whose_gpu_is_taken_by_others_runs_again_alone(need: float, free: float, starved: bool, start: Start, rooms: Rooms) -> None:
+    others = replace(rooms, free_gpu_gib=lambda: free)
+    result = start(rooms=others, gpu_memory_gib=need).step()
+    told = f"its GPU has {free:g} GiB free where resources.gpu_memory_gib is {need:g}"
+    assert (result == {"starved": told, "done": True}) == starved
+    assert ("step" in result) != starved
+    assert start(rooms=others).step()["step"] == 1  # nothing is asked for
+
+
+def test_a_trial_that_lost_too_many_workers_only_says_so(start: Start) -> None:
+    worker = start()
+    worker.reset_config(config() | {"lost": "its node was lost 51 times"})
+    assert worker.step() == {"failed": "its node was lost 51 times", "done": True}
+    worker.reset_config(config())
+    assert worker.step()["step"] == 1
+
+
 def test_a_model_that_does_not_open_is_told_not_raised(start: Start) -> None:
     worker = start("refuse")
     assert worker.step() == {"failed": "fate must not be 'refuse', but it is; choose another", "done": True}

@@ -118,6 +118,13 @@ def test_a_setting_that_is_none_of_the_four_kinds_is_one_problem(setting: object
         ({"resources": {"cpus": 0}}, "resources.cpus: input should be greater than 0, but got 0"),
         ({"resources": {"gpus": -1}}, "resources.gpus: input should be greater than or equal to 0, but got -1"),
         ({"resources": {"gpus": 1.5}}, "resources.gpus: above 1 must be a whole number, but got 1.5"),
+        ({"resources": {"memory_gib": 0}}, "resources.memory_gib: input should be greater than 0, but got 0"),
+        ({"resources": {"gpu_memory_gib": -2}}, "resources.gpu_memory_gib: input should be greater than 0, but got -2"),
+        (
+            {"resources": {"accelerator_type": "A100"}},
+            "resources.accelerator_type: goes with GPUs, but got 'A100' where resources.gpus is 0; set resources.gpus or "
+            "resources.gpu_memory_gib",
+        ),
         ({"data": {"image_px": 4}}, "data.image_px: input should be greater than or equal to 8, but got 4"),
         ({"data": {"train": 0}}, "data.train: input should be greater than or equal to 1, but got 0"),
         ({"data": "photos"}, "data: input should be a valid dictionary or instance of Data, but got 'photos'"),

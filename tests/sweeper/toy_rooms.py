@@ -121,5 +121,6 @@ def toy_rooms() -> Rooms:
         picture=picture,
         code=lambda model: "toy",
         extra_metrics=lambda model: {},
+        free_gpu_gib=lambda: math.inf,
         user_errors=(ToyError,),
     )

@@ -8,11 +8,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from sweeper import cluster
+from sweeper import cluster, nodes
 from sweeper.budget import HOUR_S, price_an_hour
 from sweeper.choice import modes_of
 from sweeper.cli.rooms import MeasuredEpoch, measured_epoch
 from sweeper.driver import session_request
+from sweeper.nodes import Room
 from sweeper.rooms import DataFacts, Rooms
 from sweeper.search import Proposals
 from sweeper.space import KnobSearch, first_configuration, resolve
@@ -34,14 +35,14 @@ def dry_run(out: Console, spec: Spec, rooms: Rooms, address: str | None = None) 
     if facts.skipped:
         out.print(f"[yellow]note[/yellow] {len(facts.skipped)} images did not decode and were left out, the first: {facts.skipped[0]}")
     with cluster.connected(address):
-        at_once = cluster.check_resources(spec.resources)
-        price_h = price_an_hour(spec.budget.prices, cluster.node_types())
+        room = nodes.check_resources(spec.resources, address)
+        price_h = price_an_hour(spec.budget.prices, nodes.node_types())
     searched = resolve(spec, rooms)
     limit = _print_configurations(out, spec, rooms, searched)
     fill = facts.baseline["validation"].get(spec.objective.metric, math.nan)
     out.print(f"data: {dict(facts.counts)}, fingerprint {facts.fingerprint}; ring-mean fill: {spec.objective.metric} {fill:.4g}")
     epochs = [_print_epoch(out, spec, model, own) for model, own in searched.items()]
-    _print_cost(out, spec, facts, epochs, limit=limit, at_once=at_once, price_h=price_h)
+    _print_cost(out, spec, facts, epochs, limit=limit, room=room, price_h=price_h)
 
 
 def searched_names(searched: Mapping[str, Mapping[str, KnobSearch]]) -> list[str]:
@@ -83,18 +84,16 @@ def _print_epoch(out: Console, spec: Spec, model: str, searched: Mapping[str, Kn
     return epoch
 
 
-def _print_cost(
-    out: Console, spec: Spec, facts: DataFacts, epochs: list[MeasuredEpoch], *, limit: int, at_once: int, price_h: float
-) -> None:
+def _print_cost(out: Console, spec: Spec, facts: DataFacts, epochs: list[MeasuredEpoch], *, limit: int, room: Room, price_h: float) -> None:
     """The estimate: the mean over the models, every trial trained to its end."""
-    train = facts.counts["train"]
+    train, at_once = facts.counts["train"], room.at_once
     steps = math.ceil(spec.budget.epochs * train / (spec.budget.step_images or train))
     trial_s = sum(spec.budget.epochs * each.train_s + steps * each.measure_s for each in epochs) / len(epochs)
     finals = spec.seeds * (limit if spec.finals == "every" else min(spec.finalists, limit)) * spec.retrain
     total_s = trial_s * (math.ceil(limit / at_once) + math.ceil(finals / at_once))
     if spec.budget.wall_s is not None:
         total_s = min(total_s, spec.budget.wall_s)
-    gpu_h = min(trial_s * (limit + finals), total_s * at_once) * spec.resources.gpus / HOUR_S
+    gpu_h = min(trial_s * (limit + finals), total_s * at_once) * room.held.gpus / HOUR_S
     money = f", {total_s / HOUR_S * price_h:.2f} in money at {price_h:g} an hour" if spec.budget.prices else ""
     limits = {"wall_s": "s", "accelerator_h": "accelerator-hours", "cost": "in money"}
     given = [f"{getattr(spec.budget, name):g} {unit}" for name, unit in limits.items() if getattr(spec.budget, name) is not None]

@@ -4,6 +4,8 @@ The functions here run on workers too, where Ray finds them by name.
 """
 
 import dataclasses
+import gc
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -114,6 +116,16 @@ def prepare(data: Mapping[str, Any], mask: Mapping[str, Any]) -> DataFacts:
     return DataFacts(counts, images.fingerprint, images.skipped, baseline)
 
 
+def free_gpu_gib() -> float:
+    """What is free of this process's GPUs in GiB, of that with the least; infinite where it has none, which opening a session tells."""
+    if not torch.cuda.is_available():
+        return math.inf
+    gc.collect()  # the session before this one
+    torch.cuda.empty_cache()
+    gpus = range(torch.cuda.device_count())
+    return min(torch.cuda.mem_get_info(gpu)[0] + torch.cuda.memory_reserved(gpu) for gpu in gpus) / 2**30
+
+
 def picture(request: SessionRequest, checkpoint: Path, file: Path) -> None:
     """Writes a picture grid of a checkpoint's best step: the first validation images, with their holes, fills and truths."""
     session = open_session(request)
@@ -202,5 +214,6 @@ def installed_rooms() -> Rooms:
         picture=picture,
         code=code,
         extra_metrics=extra_metrics,
+        free_gpu_gib=free_gpu_gib,
         user_errors=(InpaintingError,),
     )

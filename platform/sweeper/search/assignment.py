@@ -16,6 +16,7 @@ class Assignment:
         seed: its seed.
         resume_from: folders of its checkpoints, the newest first; empty = from the start.
         starved: why it ran out of memory just now: it is not to be trained beside others; empty = it is to be trained.
+        lost: why it lost its workers more often than is worth another; empty = it is to be trained.
     """
 
     trial: str
@@ -25,3 +26,4 @@ class Assignment:
     seed: int
     resume_from: list[str] = field(default_factory=list)
     starved: str = ""
+    lost: str = ""
