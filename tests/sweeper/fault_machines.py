@@ -5,7 +5,7 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -114,25 +114,32 @@ class Cluster:
         self._nodes: list[Driver] = []
         self._port = free_port()
         self.address = ""
+        self.job_server = ""
 
-    def start_head(self, cpus: int) -> Driver:
+    def start_head(self, cpus: int, *, dashboard: bool = False) -> Driver:
         self._port = free_port()
         host = socket.gethostbyname(socket.gethostname())
         self.address = f"{host}:{self._port}"
-        return self._start(["--head", f"--port={self._port}", f"--node-ip-address={host}", "--include-dashboard=false"], cpus)
+        options = ["--include-dashboard=false"]
+        if dashboard:
+            port = free_port()
+            self.job_server = f"http://127.0.0.1:{port}"
+            options = ["--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={port}"]
+        return self._start(["--head", f"--port={self._port}", f"--node-ip-address={host}", *options], cpus)
 
-    def start_node(self, cpus: int) -> Driver:
-        return self._start([f"--address={self.address}"], cpus)
+    def start_node(self, cpus: int, environment: Mapping[str, str] | None = None, before: Sequence[str] = ()) -> Driver:
+        """Starts another node, with more in its environment, or under another command."""
+        return self._start([f"--address={self.address}"], cpus, environment, before)
 
     def close(self) -> None:
         for node in self._nodes:
             node.end()
 
-    def _start(self, options: list[str], cpus: int) -> Driver:
+    def _start(self, options: list[str], cpus: int, environment: Mapping[str, str] | None = None, before: Sequence[str] = ()) -> Driver:
         ray = str(Path(sys.executable).with_name("ray"))
         sizes = [f"--num-cpus={cpus}", "--object-store-memory=100000000", "--disable-usage-stats", "--block"]
         output = self._root / f"node-{len(self._nodes)}.txt"
-        self._nodes.append(marked([ray, "start", *options, *sizes], self._root, output, self._all))
+        self._nodes.append(marked([*before, ray, "start", *options, *sizes], self._root, output, self._all | dict(environment or {})))
         node = self._nodes[-1]
         if (
             not wait_for(lambda: "Ray runtime started" in node.text or node.process.poll() is not None, PATIENCE_S)

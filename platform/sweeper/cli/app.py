@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from sweeper.cli import look, manage
+from sweeper.cli import doctor, look, manage
 from sweeper.cli.options import (
+    DataDirOption,
     HomeOption,
     JsonOption,
     NameArgument,
@@ -37,11 +38,9 @@ app = typer.Typer(
 )
 app.add_typer(look.app)
 app.add_typer(manage.app)
+app.add_typer(doctor.app)
 
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")
-DataDirOption = Annotated[
-    str | None, typer.Option("--data-dir", envvar="SWEEP_DATA_DIR", help="Folder of the named image sets; default ~/.cache/inpaint-sweeps.")
-]
 
 
 @app.command()
