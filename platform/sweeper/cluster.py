@@ -1,6 +1,7 @@
 """Ray: a local one or a running cluster, whether it can hold a trial at all, and running trials on it."""
 
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 import ray.tune
+from ray.experimental import internal_kv
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -32,7 +34,7 @@ from sweeper.spec import Resources
 from sweeper.storage import is_shortage
 from sweeper.trial import SweepTrial, TrialPlan, tells_of_memory
 
-__all__ = ["Listener", "check_resources", "checkpoints_of", "connected", "node_hardware", "run_trials"]
+__all__ = ["Listener", "check_resources", "checkpoints_of", "connected", "head_calls_a_second", "node_hardware", "run_trials"]
 
 OBJECT_STORE_BYTES = 200 * 2**20
 WORKER_RESTARTS = 3
@@ -132,6 +134,15 @@ def node_types() -> list[str]:
     """The type of each node that is there: its label "sweep/node-type", or the autoscaler's, or its accelerator's, or "default"."""
     labels = [node.get("Labels", {}) for node in ray.nodes() if node["Alive"]]
     return [next((own[key] for key in NODE_LABELS if own.get(key)), "default") for own in labels]
+
+
+def head_calls_a_second(for_s: float) -> float:
+    """Small requests that Ray's head (GCS) answers a second, one after the other, measured for so many seconds."""
+    calls, begun_s = 0, time.perf_counter()
+    while (took_s := time.perf_counter() - begun_s) < for_s:
+        internal_kv._internal_kv_exists(b"sweep-plan")
+        calls += 1
+    return calls / took_s
 
 
 def run_trials(

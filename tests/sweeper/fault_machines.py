@@ -107,8 +107,8 @@ def marked(command: list[str], root: Path, output: Path, environment: Mapping[st
 class Cluster:
     """Ray nodes as processes on this machine, each of which can be killed whole."""
 
-    def __init__(self, root: Path, environment: Mapping[str, str]) -> None:
-        self.environment = {**QUICK_NODES, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    def __init__(self, root: Path, environment: Mapping[str, str], settings: Mapping[str, str] = QUICK_NODES) -> None:
+        self.environment = {**settings, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self._all = {**environment, **self.environment}
         self._root = root
         self._nodes: list[Driver] = []

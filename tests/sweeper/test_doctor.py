@@ -72,7 +72,7 @@ def spec_file(tiny: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[.
 def fault(findings: list[dict[str, str]], check: str, text: str, remedy: str, verdict: str = "fault") -> None:
     """There is a finding of a check whose text and remedy say something."""
     found = [each for each in findings if each["check"] == check]
-    assert any(text in each["found"] and remedy in each["remedy"] and each["verdict"] == verdict for each in found), found
+    assert any(text in each["found"] and remedy in each["remedy"] and each["verdict"] == verdict for each in found), found or findings
 
 
 def verdicts(findings: list[dict[str, str]]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """`sweep doctor` on real clusters: Ray nodes as processes on this machine, each fault planted before a node starts."""
 
 import json
+import os
 import secrets
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from tests.sweeper.test_doctor import fault, planted, verdicts
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 PATIENCE_S = 600
+ROOT = os.geteuid() == 0
+OTHER_DISK = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$@"']  # at the folder that follows, for one node alone
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def environment(driver_environment: dict[str, str]) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def cluster(place: Path, environment: dict[str, str]) -> Iterator[Cluster]:
     """A head with a job server, and a node with other packages and another home."""
-    made = Cluster(place, environment)
+    made = Cluster(place, environment, {"RAY_gcs_rpc_server_connect_timeout_s": "60"})  # the nodes need not die quickly
     planted(place / "site", ray="2.59.0", torch="2.1.0")
     (place / "elsewhere").mkdir()
     other = {
@@ -43,7 +46,7 @@ def cluster(place: Path, environment: dict[str, str]) -> Iterator[Cluster]:
     }
     try:
         made.start_head(1, dashboard=True)
-        made.start_node(1, other)
+        made.start_node(1, other, [*OTHER_DISK, str(place / "home")] if ROOT else ())
         yield made
     except NotPossibleHereError as error:
         pytest.skip(str(error))
@@ -75,6 +78,8 @@ def test_each_nodes_faults_are_named(cluster: Cluster, environment: dict[str, st
     fault(found, "versions", "ray 2.59.0 (here", "install requirements.lock")
     fault(found, "versions", "torch 2.1.0 (here", "install requirements.lock")
     fault(found, "home", f"SWEEP_HOME is {place / 'elsewhere'} there", f"export SWEEP_HOME={place / 'home'}")
+    if ROOT:  # only root may give a node another disk
+        fault(found, "home", "is another folder there than here", f"mount the shared storage at {place / 'home'}")
     fault(found, "resources", "a trial asks for 1 CPUs and 1 GPUs, the largest node has 1 and 0", "lower resources.cpus or resources.gpus")
     fault(found, "images", "a folder of images must exist", "put the data there")
     assert verdicts(found)["clock"] == "ok"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from sweeper.cli import doctor, look, manage
+from sweeper.cli import doctor, look, manage, plan
 from sweeper.cli.options import (
     DataDirOption,
     HomeOption,
@@ -39,6 +39,7 @@ app = typer.Typer(
 app.add_typer(look.app)
 app.add_typer(manage.app)
 app.add_typer(doctor.app)
+app.add_typer(plan.app)
 
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")
 

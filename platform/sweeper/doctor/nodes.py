@@ -21,7 +21,7 @@ from sweeper.doctor.ray_access import EXPORT, SAME_TOKEN
 from sweeper.provenance import PACKAGES, installed
 
 CONNECT_S = 60
-NODE_S = 90
+NODE_S = 180
 IMAGES_S = 300
 LIMIT_S = CONNECT_S + NODE_S + IMAGES_S
 CLOCK_WARNING_S, CLOCK_FAULT_S = 2.0, 300.0  # signed requests to cloud storage are refused from 5 to 15 minutes on
@@ -54,7 +54,7 @@ def cluster(question: Question) -> list[Finding]:
         text = str(answer["error"])
         remedy = next((remedy for words, remedy in REASONS if words.search(text)), "look at the head's logs: /tmp/ray/session_latest/logs")
         shown = " ".join(text.split())
-        return [Finding("cluster", f"{address} lets nobody in: {shown[:300]}", "fault", remedy)]
+        return [Finding("cluster", f"{address} lets nobody in: {shown[:400]}", "fault", remedy)]
     return judged(question, answer["nodes"], marked=bool(marker))
 
 
@@ -129,10 +129,12 @@ def _asked(question: Question, marker: str) -> dict[str, Any]:
         )
     except subprocess.TimeoutExpired:
         return {"error": f"no answer within {limit_s} s"}
+    log = next(reversed(done.stderr.strip().splitlines()), "")  # Ray's reason stands in its log, not in what it raises
     for line in reversed(done.stdout.splitlines()):
         if line.startswith("{"):
-            return dict(json.loads(line))
-    return {"error": f"Ray ended the process that asked ({done.returncode}): {done.stderr.strip()[-1000:]}"}
+            answer = dict(json.loads(line))
+            return answer | {"error": f"{answer['error']}; {log}"} if "error" in answer else answer
+    return {"error": f"Ray ended the process that asked ({done.returncode}): {log}"}
 
 
 def _name_of(function: Callable[..., Any]) -> str:
