@@ -88,12 +88,17 @@ def _random_weights(layers: nn.Module) -> dict[str, Tensor]:
     return weights
 
 
-def _imagenet_weights(layers: nn.Module) -> dict[str, Tensor]:
-    """The trained weights of these layers alone."""
+def weights_source() -> tuple[str, Path]:
+    """Where the trained weights are downloaded from, and their file, whose name ends with the first digits of its hash."""
     from torchvision.models import VGG16_Weights
 
     url = VGG16_Weights.IMAGENET1K_V1.url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    return url, Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+
+
+def _imagenet_weights(layers: nn.Module) -> dict[str, Tensor]:
+    """The trained weights of these layers alone."""
+    url, path = weights_source()
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)

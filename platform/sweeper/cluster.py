@@ -1,6 +1,7 @@
 """Ray: a local one or a running cluster, and running trials on it."""
 
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 import ray.tune
+from ray.experimental import internal_kv
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -34,7 +36,7 @@ from sweeper.search import Assignment, NamedPb2, NamedPbt, lets_all_in
 from sweeper.storage import is_shortage
 from sweeper.trial import SweepTrial, TrialPlan, tells_of_memory
 
-__all__ = ["Listener", "checkpoints_of", "connected", "run_trials"]
+__all__ = ["Listener", "checkpoints_of", "connected", "head_calls_a_second", "run_trials"]
 
 OBJECT_STORE_BYTES = 200 * 2**20
 
@@ -96,6 +98,15 @@ def connected(address: str | None) -> Iterator[None]:
     finally:
         if started_here:
             ray.shutdown()
+
+
+def head_calls_a_second(for_s: float) -> float:
+    """Small requests that Ray's head (GCS) answers a second, one after the other, measured for so many seconds."""
+    calls, begun_s = 0, time.perf_counter()
+    while (took_s := time.perf_counter() - begun_s) < for_s:
+        internal_kv._internal_kv_exists(b"sweep-plan")
+        calls += 1
+    return calls / took_s
 
 
 def run_trials(

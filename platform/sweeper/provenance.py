@@ -29,14 +29,18 @@ def code_tags() -> dict[str, str]:
 def version_tags() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
     tags = {"version.python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            tags[f"version.{name}"] = version(name)
-        except PackageNotFoundError:
-            tags[f"version.{name}"] = "not installed"
+    tags |= {f"version.{name}": installed(name) for name in PACKAGES}
     if (sent := _sent()) is not None:
         tags[f"version.{PROJECT}"] = sent["versions"][f"version.{PROJECT}"]
     return tags
+
+
+def installed(name: str) -> str:
+    """A package's version; "not installed" where it is not."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def machine() -> str:

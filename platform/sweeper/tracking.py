@@ -288,6 +288,22 @@ class Store:
             ) from error
 
 
+def look(uri: str) -> str:
+    """Asks a store, without changing anything, and says what is there.
+
+    Raises:
+        TrackingError: it does not answer.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = MlflowClient(uri).get_experiment_by_name(EXPERIMENT)
+    except _STORE_ERRORS as error:
+        first = str(error).strip().splitlines()[0]
+        raise TrackingError(f"an MLflow store must answer at {uri}, but it does not ({first}); check the address or the file") from error
+    return f"experiment {found.experiment_id}" if found else "no sweep yet"
+
+
 def _sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -117,8 +117,8 @@ def marked(command: list[str], root: Path, output: Path, environment: Mapping[st
 class Cluster:
     """Ray nodes as processes on this machine, each of which can be killed whole."""
 
-    def __init__(self, root: Path, environment: Mapping[str, str]) -> None:
-        self.environment = {**QUICK_NODES, **SLOW_DASHBOARD, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    def __init__(self, root: Path, environment: Mapping[str, str], settings: Mapping[str, str] = QUICK_NODES) -> None:
+        self.environment = {**settings, **SLOW_DASHBOARD, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self._all = {**environment, **self.environment}
         self._root = root
         self._nodes: list[Driver] = []
@@ -127,11 +127,16 @@ class Cluster:
         self.job_server = ""
         self._temporary: list[str] = []
 
-    def start_head(self, cpus: int, port: int | None = None, *more: str) -> Driver:
+    def start_head(self, cpus: int, port: int | None = None, *more: str, dashboard: bool = False) -> Driver:
         self._port = port or free_port()
         host = socket.gethostbyname(socket.gethostname())
         self.address = f"{host}:{self._port}"
-        return self._start(["--head", f"--port={self._port}", f"--node-ip-address={host}", "--include-dashboard=false", *more], cpus)
+        options = ["--include-dashboard=false"]
+        if dashboard:
+            at = free_port()
+            self.job_server = f"http://127.0.0.1:{at}"
+            options = ["--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={at}"]
+        return self._start(["--head", f"--port={self._port}", f"--node-ip-address={host}", *options, *more], cpus)
 
     def start_head_with_job_server(self, cpus: int) -> Driver:
         """A head on the loopback interface alone, whose jobs are listed apart from those of any other Ray on this machine."""
@@ -144,8 +149,9 @@ class Cluster:
         options += [f"--dashboard-agent-listen-port={free_port()}", f"--ray-client-server-port={free_port()}"]
         return self._start(["--head", *options], cpus)
 
-    def start_node(self, cpus: int) -> Driver:
-        return self._start([f"--address={self.address}"], cpus)
+    def start_node(self, cpus: int, environment: Mapping[str, str] | None = None, before: Sequence[str] = ()) -> Driver:
+        """Starts another node, with more in its environment, or under another command."""
+        return self._start([f"--address={self.address}"], cpus, environment, before)
 
     def close(self) -> None:
         for node in self._nodes:
@@ -153,11 +159,11 @@ class Cluster:
         for folder in self._temporary:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _start(self, options: list[str], cpus: int) -> Driver:
+    def _start(self, options: list[str], cpus: int, environment: Mapping[str, str] | None = None, before: Sequence[str] = ()) -> Driver:
         ray = str(Path(sys.executable).with_name("ray"))
         sizes = [f"--num-cpus={cpus}", "--object-store-memory=100000000", "--disable-usage-stats", "--block"]
         output = self._root / f"node-{len(self._nodes)}.txt"
-        self._nodes.append(marked([ray, "start", *options, *sizes], self._root, output, self._all))
+        self._nodes.append(marked([*before, ray, "start", *options, *sizes], self._root, output, self._all | dict(environment or {})))
         node = self._nodes[-1]
         if (
             not wait_for(lambda: "Ray runtime started" in node.text or node.process.poll() is not None, PATIENCE_S)

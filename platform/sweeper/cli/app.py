@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from sweeper.cli import look, manage, remote
+from sweeper.cli import doctor, look, manage, plan, remote
 from sweeper.cli.options import (
+    DataDirOption,
     HomeOption,
     JsonOption,
     NameArgument,
@@ -38,12 +39,11 @@ app = typer.Typer(
 app.add_typer(look.app)
 app.add_typer(manage.app)
 app.add_typer(remote.app)
+app.add_typer(doctor.app)
+app.add_typer(plan.app)
 
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")
 ClusterOption = Annotated[str | None, typer.Option("--address", envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")]
-DataDirOption = Annotated[
-    str | None, typer.Option("--data-dir", envvar="SWEEP_DATA_DIR", help="Folder of the named image sets; default ~/.cache/inpaint-sweeps.")
-]
 
 
 @app.command()

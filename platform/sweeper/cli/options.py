@@ -42,6 +42,9 @@ HomeOption = Annotated[
 StoreOption = Annotated[
     str, typer.Option("--store", envvar="MLFLOW_TRACKING_URI", help="MLflow store; the default is mlflow.db in the home folder.")
 ]
+DataDirOption = Annotated[
+    str | None, typer.Option("--data-dir", envvar="SWEEP_DATA_DIR", help="Folder of the named image sets; default ~/.cache/inpaint-sweeps.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one JSON document on standard output, and nothing else.")]
 NameArgument = Annotated[str, typer.Argument(help="The sweep's name, as 'sweep list' shows it.", autocompletion=sweep_names)]
 NamesArgument = Annotated[list[str], typer.Argument(help="Sweeps' names, as 'sweep list' shows them.", autocompletion=sweep_names)]

@@ -79,6 +79,17 @@ def layers(model: str, knobs: Mapping[str, Any], data: Mapping[str, Any], mask: 
         ) from error
 
 
+def data_folder(data_dir: str | None) -> Path:
+    """The folder of the named sets and the prepared arrays."""
+    return ImageSource("photos", data_dir=data_dir).folder
+
+
+def data_bytes(data: Mapping[str, Any]) -> int:
+    """Size of a set's prepared arrays as trials read them."""
+    images = open_images(ImageSource(**data))
+    return sum(int(getattr(images, split).nbytes) for split in SPLITS)
+
+
 def first_mask(model: str) -> str:
     """The first kind of hole that a model fills."""
     fills = load_model(model).masks
