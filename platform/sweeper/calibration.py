@@ -235,9 +235,8 @@ def measure_tune(spec: Spec, rooms: Rooms, folder: Path) -> tuple[float, float]:
     with cluster.connected(None):
         plan = TrialPlan(still, request, float(TUNE_STEPS))
         mode = modes_of(spec, rooms)[spec.objective.metric]
-        cluster.run_trials(
-            plan, listener, scheduler(private, mode, TUNE_STEPS), check_resources(Resources()), folder, at_once=trials, limit=trials
-        )
+        rungs, room = scheduler(private, mode, TUNE_STEPS), check_resources(Resources())
+        cluster.run_trials(plan, listener, rungs, room, folder, at_once=trials, limit=trials)
         return (listener.last_s - listener.first_s) / max(listener.results - 1, 1), cluster.head_calls_a_second(HEAD_S)
 
 

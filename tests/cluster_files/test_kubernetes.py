@@ -6,6 +6,7 @@ No package carries KubeRay's: the fields of its kinds that the file uses are wri
 """
 
 import copy
+import json
 import re
 import subprocess
 import sys
@@ -101,6 +102,16 @@ def test_groups_are_labelled_and_scale_from_none() -> None:
     ]
     assert gpus == ["0", "1", "4"]
     assert all(group["minReplicas"] == 0 < group["maxReplicas"] for group in GROUPS[1:])
+
+
+def test_the_driver_is_told_of_the_nodes_that_may_come() -> None:
+    told = json.loads(BY_KIND["ConfigMap"]["data"]["SWEEP_NODE_TYPES"])
+    for group in GROUPS[1:]:
+        container = group["template"]["spec"]["containers"][0]["resources"]
+        gpus = float(container["limits"]["nvidia.com/gpu"])
+        assert told[group["groupName"]]["resources"] == {"CPU": float(container["requests"]["cpu"]), "GPU": gpus}
+        assert told[group["groupName"]]["max_workers"] == group["maxReplicas"]
+    assert len(told) == len(GROUPS) - 1
 
 
 def test_every_pod_has_settings_and_project() -> None:

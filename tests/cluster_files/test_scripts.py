@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from sweeper import autoscaler
+
 TOP = Path(__file__).parents[2]
 SHARED = TOP / "clusters" / "shared"
 SCRIPTS = sorted([*SHARED.glob("*.sh"), *(TOP / "clusters").glob("*.sh")])
@@ -52,8 +54,8 @@ def test_a_cluster_file_sends_and_runs_scripts_that_are_there(file: Path) -> Non
 
 
 @pytest.mark.parametrize("file", [*RAY_FILES, TOP / "clusters" / "kubernetes.yaml"], ids=lambda file: file.name)
-def test_a_variant_sets_only_what_the_scripts_read(file: Path) -> None:
-    read = set(re.findall(r"\b(?:SWEEP|MLFLOW)_[A-Z_]+\b", "".join(script.read_text() for script in SCRIPTS)))
+def test_a_variant_sets_only_what_is_read(file: Path) -> None:
+    read = {autoscaler.VARIABLE} | set(re.findall(r"\b(?:SWEEP|MLFLOW)_[A-Z_]+\b", "".join(script.read_text() for script in SCRIPTS)))
     assert set(re.findall(r"\b(SWEEP_[A-Z_]+)[=:]", file.read_text())) <= read
     assert "SWEEP_HOME" in file.read_text()
 
