@@ -16,6 +16,7 @@ from dataclasses import dataclass
 VALUES_A_CALL = 1000
 PINGS_A_NODE_S = 1 / 3
 TESTED_NODES = 250
+MOST_NODES = 2**20
 START_S = 600.0  # what the first reading of the data may take
 
 
@@ -106,15 +107,13 @@ class Column:
     trials_s: float
     loads: tuple[Load, ...]
 
-    @property
-    def first(self) -> Load:
-        """The part that breaks first."""
-        return max((load for load in self.loads if load.breaks), key=lambda load: load.share)
 
-    @property
-    def breaks_at(self) -> int:
-        """At how many nodes it does, as loads grow with the nodes; the study's growth is that of this column."""
-        return max(1, math.ceil(self.nodes / self.first.share)) if self.first.share > 0 else 0
+@dataclass(frozen=True)
+class Break:
+    """Where a part cannot keep up any more: its load at the least number of nodes at which that is so."""
+
+    load: Load
+    nodes: int
 
 
 def plan(work: Work, can: Capacity, nodes: int, per_node: int) -> Column:
@@ -198,12 +197,39 @@ def _head(can: Capacity, nodes: int) -> tuple[Load, ...]:
     )
 
 
-def verdict(column: Column) -> str:
-    """One sentence: what breaks first, at how many nodes, and the remedy."""
-    first, times = column.first, column.first.share
-    nodes = f"{column.nodes} node{'s' if column.nodes > 1 else ''}"
-    if times > 1:
-        over = [load.part for load in column.loads if load.breaks and load.share > 1 and load is not first]
-        also = f" (so do {', '.join(over)})" if over else ""
-        return f"{nodes}: {first.part} breaks first, at about {column.breaks_at} nodes{also}; remedy: {first.remedy}"
-    return f"{nodes}: holds; {first.part} is the first to break, at about {column.breaks_at} nodes; then: {first.remedy}"
+def breaks(work: Work, can: Capacity, per_node: int) -> list[Break]:
+    """Every part with the least number of nodes at which it breaks, the first one first; a part that never does is left out."""
+
+    def load(part: str, nodes: int) -> Load:
+        return next(each for each in plan(work, can, nodes, per_node).loads if each.part == part)
+
+    found = []
+    for part in (each.part for each in plan(work, can, 1, per_node).loads if each.breaks):
+        low, high = 0, 1  # shares grow with the nodes; the study's grows faster than they do
+        while load(part, high).share <= 1 and high < MOST_NODES:
+            low, high = high, high * 2
+        if load(part, high).share <= 1:
+            continue
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if load(part, middle).share <= 1 else (low, middle)
+        found.append(Break(load(part, high), high))
+    return sorted(found, key=lambda each: each.nodes)
+
+
+def verdict(nodes: int, found: list[Break]) -> str:
+    """One sentence on a number of nodes: what breaks first, at how many, and the remedy.
+
+    Args:
+        nodes: how many.
+        found: as `breaks` gives it.
+    """
+    told = f"{nodes:,} node{'s' if nodes > 1 else ''}"
+    if not found:
+        return f"{told}: holds; nothing breaks below {MOST_NODES:,} nodes"
+    first, *others = found
+    if first.nodes > nodes:
+        return f"{told}: holds; {first.load.part} is the first to break, at {first.nodes:,} nodes; then: {first.load.remedy}"
+    more = ", ".join(f"{each.load.part} at {each.nodes:,}" for each in others if each.nodes <= nodes)
+    also = f", then {more}" if more else ""
+    return f"{told}: {first.load.part} breaks first, at {first.nodes:,} nodes{also}; remedy: {first.load.remedy}"

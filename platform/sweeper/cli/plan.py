@@ -38,12 +38,12 @@ def plan(
     store: StoreOption = DEFAULT_STORE,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Compute which part of a larger cluster breaks first, from what a trial and each part do here; takes half a minute."""
+    """Compute which part of a larger cluster breaks first, from what a trial and each part do here: let nothing else run meanwhile."""
     from sweeper.calibration import calibrate
     from sweeper.cli.measuring import spec_to_plan, trials_on_a_node, work_of_a_spec, work_of_a_sweep
     from sweeper.cli.rooms import installed_rooms
+    from sweeper.planning import breaks, verdict
     from sweeper.planning import plan as load
-    from sweeper.planning import verdict
 
     if (spec is None) == (like is None):
         raise SpecError("a plan needs a SPEC or --from NAME, one of them, but got " + ("both" if spec else "neither") + "; give one")
@@ -55,14 +55,17 @@ def plan(
     can = calibrate(checked, rooms, place, work.values, storage_mib_s * 2**20)
     places = trials_on_a_node(checked) if per_node is None else per_node
     columns = [load(work, can, count, places) for count in counts]
+    found = breaks(work, can, places)
     if as_json:
-        told = [asdict(each) | {"first": each.first.part, "breaks_at": each.breaks_at, "verdict": verdict(each)} for each in columns]
-        print_json({"trials_per_node": places, "work": asdict(work), "capacity": asdict(can), "source": source, "columns": told})
+        told = [asdict(each) | {"verdict": verdict(each.nodes, found)} for each in columns]
+        broken = [{"part": each.load.part, "nodes": each.nodes, "remedy": each.load.remedy} for each in found]
+        figures = {"trials_per_node": places, "source": source, "work": asdict(work), "capacity": asdict(can)}
+        print_json(figures | {"breaks": broken, "columns": told})
         return
     _print_figures(work, can, source, places, storage_mib_s)
     out.print(_table(columns))
     for column in columns:
-        out.print(verdict(column), soft_wrap=True)
+        out.print(verdict(column.nodes, found), soft_wrap=True)
 
 
 def _numbers(text: str) -> list[int]:
