@@ -1,10 +1,30 @@
-"""Fixtures of the whole suite: a data folder that is thrown away, and the real image sets where they are there."""
+"""Fixtures of the whole suite: a data folder that is thrown away, and the real image sets where they are there.
+
+The suite may run in several processes (`-n 2 --dist loadgroup`): a file's tests stay together, and what needs the one local Ray is one group,
+so that no second Ray is started.
+"""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+
+RAY = "local_ray"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups the tests for several processes."""
+    on_ray = {item.path for item in items if RAY in getattr(item, "fixturenames", ())}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(RAY if item.path in on_ray else str(item.path)))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In one of several processes PyTorch computes with one thread: more than there are cores make all of them slow."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
