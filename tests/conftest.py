@@ -1,7 +1,7 @@
 """Fixtures of the whole suite: a data folder that is thrown away, and the real image sets where they are there.
 
-The suite may run in several processes (`-n 2 --dist loadgroup`): a file's tests stay together, and what needs the one local Ray is one group,
-so that no second Ray is started.
+The suite may run in several processes (`-n 2 --dist loadgroup`): a file's tests stay together, and what needs the one local Ray is
+one group, so that no second Ray is started.
 """
 
 import os
