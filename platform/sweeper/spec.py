@@ -192,10 +192,22 @@ class Budget(_Section):
 
 
 class Resources(_Section):
-    """What one trial holds while it runs; fractions of a GPU share it."""
+    """What one trial holds while it runs, on one node; fractions of a GPU share it.
+
+    Attributes:
+        cpus: of all its processes together.
+        gpus: a fraction of one, or several: then the trial trains on all of them at once.
+        processes: that train a trial together, each on its part of every batch; None = one a GPU, or one.
+    """
 
     cpus: float = Field(1, gt=0)
     gpus: float = Field(0, ge=0)
+    processes: int | None = Field(None, ge=1)
+
+    @property
+    def processes_a_trial(self) -> int:
+        """How many processes train a trial."""
+        return self.processes or max(1, int(self.gpus))
 
 
 class WarmStart(_Section):
