@@ -1,11 +1,12 @@
 """Inpainting models in plain torch: networks, losses, training, metrics. Nothing here knows of Ray, MLflow or Optuna."""
 
 from trainables.data import ImageSource, Mask
-from trainables.errors import CheckpointError, ConfigError, DataError, InpaintingError
+from trainables.errors import CheckpointError, ConfigError, DataError, InpaintingError, ProcessError
 from trainables.metrics import METRICS
 from trainables.model import InpaintingModel
 from trainables.registry import MODELS, load_model
 from trainables.session import Session
+from trainables.team import TeamSession
 
 __all__ = [
     "METRICS",
@@ -17,6 +18,8 @@ __all__ = [
     "InpaintingError",
     "InpaintingModel",
     "Mask",
+    "ProcessError",
     "Session",
+    "TeamSession",
     "load_model",
 ]

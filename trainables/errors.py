@@ -15,3 +15,7 @@ class DataError(InpaintingError, ValueError):
 
 class CheckpointError(InpaintingError, ValueError):
     """A checkpoint that does not load, or belongs to another model."""
+
+
+class ProcessError(RuntimeError):
+    """One of several processes that train together was lost or failed. No `InpaintingError`: there is no setting to mend."""

@@ -74,6 +74,7 @@ class LsganAutoencoder(Lsgan):
     """
 
     Config = LsganAutoencoderConfig
+    splits_batches = False  # the completed images that the second stage learns from are collected by one process
     extra_metrics = Lsgan.extra_metrics | {
         "loss_refinement": Metric("1", "min", "mean squared error of refined completions on [-1, 1], over the training step"),
         "gradient_norm_autoencoder": Metric("1", "min", "Euclidean norm of the autoencoder's gradient, mean over the iterations"),

@@ -33,6 +33,8 @@ class InpaintingModel(ABC):
         masks: the kinds of hole that the model can fill.
         extra_metrics: what `train_unit` reports beyond "loss", and `measure_split` and `measure_fills`, by name.
         shares_training: whether trials with equal `training_knobs` may take over each other's training (`trainables.shared_training`).
+        splits_batches: whether several processes may train on a part of each batch (`trainables.parallel`): all that is learnt from a
+            batch goes through gradients, of a loss that is a mean over its images.
         collapse_reason: why further training is of no use, in words; "" as long as it is, and always where a model cannot collapse.
         config: the configuration in force.
         image_px: side of the images.
@@ -46,6 +48,7 @@ class InpaintingModel(ABC):
     masks: ClassVar[frozenset[str]] = frozenset({"centre", "random_square", "random_rectangle", "strokes", "irregular"})
     extra_metrics: ClassVar[Mapping[str, Metric]] = {}
     shares_training: ClassVar[bool] = False
+    splits_batches: ClassVar[bool] = True
     collapse_reason: str = ""
     game: Game | None = None
 

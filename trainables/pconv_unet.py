@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainables.data import Augmentation, Batch, Mask
 from trainables.errors import ConfigError
@@ -164,7 +165,8 @@ class PconvUnet(InpaintingModel):
     def _step(self, batch: Batch) -> dict[str, Tensor]:
         """One update; returns the means of the terms over the batch, scalars."""
         self.set_phase(batch.epoch)
-        count, steps = len(batch.image), self.config.accumulation_steps
+        count = len(batch.image)
+        steps = min(self.config.accumulation_steps, count)  # one of several processes has a part of the batch
         looked_at = min(self.config.perceptual_images or count, count)
         chosen = torch.zeros(count, dtype=torch.bool)
         if batch.epoch >= self.config.perceptual_epoch:
@@ -237,6 +239,6 @@ class PconvUnet(InpaintingModel):
 
     def _forget_gradients_of_frozen_norms(self) -> None:
         for module in self.network.encoder.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, _BatchNorm):  # several processes have one of their own
                 for weight in module.parameters():
                     weight.grad = None

@@ -23,6 +23,7 @@ from trainables.hole_bins import BinMeter
 from trainables.memory import PeakMemory
 from trainables.metrics import METRICS, measure
 from trainables.model import InpaintingModel, build_config
+from trainables.parallel import ALONE, Parallel
 from trainables.realism import RealismMeter
 from trainables.registry import load_model
 from trainables.shared_training import SharedTraining
@@ -58,6 +59,7 @@ class Session:
         device: torch.device,
         objective: str = "l2_hole",
         step_images: int | None = None,
+        parallel: Parallel = ALONE,
     ) -> None:
         """Takes over a model that is freshly built.
 
@@ -68,9 +70,11 @@ class Session:
             device: where training runs.
             objective: the validation metric that chooses the best step.
             step_images: training images a step; None = one epoch.
+            parallel: this process among those that train the model together; see `trainables.parallel`.
 
         Raises:
-            ConfigError: a batch larger than the training split, a step of no image, or an objective that is not measured.
+            ConfigError: a batch larger than the training split or not divisible by the processes, a step of no image, or an objective that
+                is not measured.
         """
         metrics = METRICS | dict(model.extra_metrics)
         if objective not in metrics:
@@ -83,8 +87,10 @@ class Session:
             raise ConfigError(
                 f"batch_images must be at most the {len(images.train)} training images, but got {model.batch_images}; use a smaller batch"
             )
+        parallel.check(model)
         self.model = model
         self.images = images
+        self.parallel = parallel
         self.seed = seed
         self.device = device
         self.objective = objective
@@ -97,10 +103,11 @@ class Session:
         self._memory = PeakMemory(device)
         self._as_trained = True  # from the start, with these settings alone
         self._shared: SharedTraining | None = None
-        if model.shares_training:
+        if model.shares_training and parallel.world == 1:
             self._shared = SharedTraining(
                 model, images, seed=seed, device=device, step_images=self.step_images, epoch_images=self.epoch_images
             )
+        parallel.prepare(model)
         model.to(device)
 
     @classmethod
@@ -116,6 +123,7 @@ class Session:
         objective: str = "l2_hole",
         step_images: int | None = None,
         share_stages: bool = False,
+        parallel: Parallel = ALONE,
     ) -> Self:
         """Builds model and data from their names.
 
@@ -129,6 +137,8 @@ class Session:
             objective: the validation metric that chooses the best step.
             step_images: training images a step; None = one epoch.
             share_stages: take over steps that other trials have trained, and leave them this one's; see `trainables.shared_training`.
+                Processes that train together never do.
+            parallel: this process among those that train the model together; see `trainables.parallel`.
 
         Raises:
             ConfigError: a knob, mask or size that does not fit.
@@ -139,7 +149,9 @@ class Session:
         images = open_images(source)
         with _seeded(seed, _INITIALISE, 0):
             built = kind(config, source.image_px, mask)
-        session = cls(built, images, seed=seed, device=torch.device(device), objective=objective, step_images=step_images)
+        session = cls(
+            built, images, seed=seed, device=torch.device(device), objective=objective, step_images=step_images, parallel=parallel
+        )
         if share_stages and session._shared is not None:
             session._shared.use(StageCache(source.folder / FOLDER))
         return session
@@ -171,10 +183,11 @@ class Session:
             The model's training metrics, all of `METRICS` on the validation split, "train_l2_hole" (as many training images,
             measured the same way), "epoch" and "images_seen". Where the loss is not finite: "loss", "epoch" and "images_seen" alone, and
             "collapsed" from the models that have it. Models that share their training add "reused", 1 where this step was taken over.
+            Of several processes only the one that leads measures.
         """
         result = self._advance()
         result |= {"epoch": self.epoch, "images_seen": float(self.images_seen)}
-        if not math.isfinite(result["loss"]):
+        if not math.isfinite(result["loss"]) or not self.parallel.leads:
             return {name: result[name] for name in ("loss", "epoch", "images_seen", "collapsed", "reused") if name in result}
         result |= self.evaluate("validation")
         probe = self.images.train[: len(self.images.validation)]
@@ -193,6 +206,9 @@ class Session:
         if self.best is not None:
             self.model.load_state_dict(self.best["state"], weights_only=True)
             self._as_trained = False
+
+    def close(self) -> None:
+        """Nothing to end: this session is in one process, the caller's; see `trainables.team`."""
 
     def save(self, folder: Path) -> None:
         """Writes `checkpoint.pt` into a folder."""
@@ -226,7 +242,7 @@ class Session:
     def _advance(self) -> dict[str, float]:
         """One step of training; models that share theirs may take it over."""
         if self._shared is None:
-            return self._train()
+            return self._train() | ({"reused": 0.0} if self.model.shares_training else {})
         if not self._as_trained:
             return self._train() | {"reused": 0.0}
         steps = self.steps + 1
@@ -253,10 +269,12 @@ class Session:
             generator = torch.Generator().manual_seed(_derived(self.seed, _AUGMENT, self.steps))
             for batch in stream:
                 seen += len(batch.image)
-                yield Batch(self.model.augmentation.apply(batch.image, generator), batch.known, batch.epoch)
+                whole = Batch(self.model.augmentation.apply(batch.image, generator), batch.known, batch.epoch)
+                yield self.parallel.part(whole)
 
-        with _seeded(self.seed, _TRAIN, self.steps):
-            result: dict[str, float] = self.model.train_unit(augmented())
+        own_draws = () if self.parallel.leads else (self.parallel.rank,)
+        with _seeded(self.seed, _TRAIN, self.steps, *own_draws), self.parallel.together(self.model):
+            result: dict[str, float] = self.parallel.agreed(self.model.train_unit(augmented()))
         self.images_seen += seen
         self.steps += 1
         return result

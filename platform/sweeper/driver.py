@@ -265,4 +265,5 @@ def session_request(spec: Spec, model: str, knobs: Mapping[str, Any], seed: int)
         step_images=spec.budget.step_images,
         device="cuda" if spec.resources.on_gpu else "cpu",
         threads=max(1, int(spec.resources.cpus)),
+        processes=spec.resources.processes_a_trial,
     )

@@ -17,7 +17,7 @@ def identity(request: SessionRequest, kind: str, epochs: float, code: str, finge
     """16 hexadecimal digits that differ wherever a trial's result might.
 
     Args:
-        request: everything that defines the training run; its number of threads does not count.
+        request: everything that defines the training run; its number of threads does not count. That of processes does: their draws differ.
         kind: "search" or "final"; a final has figures of the test split too.
         epochs: the trial's budget.
         code: of the models, as `Rooms.code` gives it.
@@ -36,6 +36,8 @@ def identity(request: SessionRequest, kind: str, epochs: float, code: str, finge
         "objective": request.objective,
         "device": request.device,
     }
+    if request.processes > 1:
+        facts["processes"] = request.processes
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -90,6 +90,10 @@ class TrainingSession(Protocol):
         """Measures on a split."""
         ...
 
+    def close(self) -> None:
+        """Ends the processes that it has started; it is of no use any more."""
+        ...
+
 
 @dataclass(frozen=True)
 class Rooms:
@@ -104,7 +108,8 @@ class Rooms:
         data_names: the named image sets.
         mask_kinds: the kinds of hole.
         open_session: (request) -> a `TrainingSession`; runs on a worker.
-        check: (model, knobs, data, mask) -> None; raises where the model cannot be built so. Touches no data.
+        check: (model, knobs, data, mask, processes) -> None; raises where the model cannot be built so, or not be trained by so many
+            processes. Touches no data.
         prepare: (data, mask) -> facts of the data: counts, fingerprint, skipped files and the plain fill's metrics.
         layers: (model, knobs, data, mask) -> the layer table, one mapping of plain values a row; raises where the model gives none. Touches
             no data.
@@ -121,7 +126,7 @@ class Rooms:
     data_names: tuple[str, ...]
     mask_kinds: tuple[str, ...]
     open_session: Callable[["SessionRequest"], TrainingSession]
-    check: Callable[[str, Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], None]
+    check: Callable[[str, Mapping[str, Any], Mapping[str, Any], Mapping[str, Any], int], None]
     prepare: Callable[[Mapping[str, Any], Mapping[str, Any]], "DataFacts"]
     layers: Callable[[str, Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], list[dict[str, Any]]]
     picture: Callable[["SessionRequest", Path, Path], None]
@@ -145,6 +150,7 @@ class SessionRequest:
         step_images: training images a step; None = one epoch.
         device: "cpu" or "cuda".
         threads: CPU threads; None = leave as it is.
+        processes: that train together, each on its part of every batch, with its share of the threads and, on GPUs, one of them.
     """
 
     model: str
@@ -156,6 +162,7 @@ class SessionRequest:
     step_images: int | None = None
     device: str = "cpu"
     threads: int | None = None
+    processes: int = 1
 
 
 @dataclass(frozen=True)

@@ -176,18 +176,29 @@ def problems_between_sections(parts: Mapping[str, Any]) -> Iterator[str]:
     yield from _problems_of_budget(parts)
     if parts.get("retrain") is False and isinstance(parts.get("seeds"), int) and parts["seeds"] > 1:
         yield f"seeds: must be at most 1 where retrain is false and nothing is trained again, but got {parts['seeds']}"
-    resources = parts.get("resources")
-    if isinstance(resources, Resources) and resources.gpus > 1 and resources.gpus != int(resources.gpus):
-        yield f"resources.gpus: above 1 must be a whole number, but got {resources.gpus:g}"
-    if isinstance(resources, Resources) and resources.accelerator_type is not None and not resources.on_gpu:
-        yield (
-            f"resources.accelerator_type: goes with GPUs, but got {resources.accelerator_type!r} where resources.gpus is 0; "
-            "set resources.gpus or resources.gpu_memory_gib"
-        )
+    yield from _problems_of_resources(parts.get("resources"))
     if isinstance(search, Search) and isinstance(parts.get("knobs"), dict) and isinstance(parts.get("model"), str):
         searched = [name for name, setting in parts["knobs"].items() if setting == SEARCH_ALL or isinstance(setting, Range | list)]
         if search.algorithm != "grid" and not searched and isinstance(budget, Budget) and budget.trials > 1:
             yield "knobs: one at least must be searched when budget.trials is above 1, but all are fixed; name a list, a range or 'search'"
+
+
+def _problems_of_resources(resources: Any) -> Iterator[str]:
+    """GPUs that cannot be dealt out to a trial's processes."""
+    if not isinstance(resources, Resources):
+        return
+    if resources.gpus > 1 and resources.gpus != int(resources.gpus):
+        yield f"resources.gpus: above 1 must be a whole number, but got {resources.gpus:g}"
+    elif resources.on_gpu and resources.processes not in (None, 1, int(resources.gpus)):
+        yield (
+            f"resources.processes: must be resources.gpus = {resources.gpus:g}, since each has a GPU of its own, or 1, "
+            f"but got {resources.processes}"
+        )
+    if resources.accelerator_type is not None and not resources.on_gpu:
+        yield (
+            f"resources.accelerator_type: goes with GPUs, but got {resources.accelerator_type!r} where resources.gpus is 0; "
+            "set resources.gpus or resources.gpu_memory_gib"
+        )
 
 
 def _problems_of_budget(parts: Mapping[str, Any]) -> Iterator[str]:
@@ -223,7 +234,7 @@ def problems_of_building(spec: Spec, rooms: Rooms) -> Iterator[str]:
         tried += [first | {name: value} for name, knob in searched.items() for value in _extremes(knob) if value != first[name]]
         for knobs in tried:
             try:
-                rooms.check(model, knobs, spec.data.model_dump(), spec.mask.model_dump())
+                rooms.check(model, knobs, spec.data.model_dump(), spec.mask.model_dump(), spec.resources.processes_a_trial)
             except rooms.user_errors as error:
                 if str(error) not in told:
                     told.add(str(error))

@@ -195,8 +195,9 @@ class Resources(_Section):
     """What one trial holds while it runs, on one node; it waits until a node has that much left.
 
     Attributes:
-        cpus: CPU cores.
-        gpus: GPUs; a fraction shares one with other trials.
+        cpus: CPU cores, of all its processes together.
+        gpus: a fraction of a GPU, shared with other trials, or several: then the trial trains on all of them at once.
+        processes: that train a trial together, each on its part of every batch; None = one a GPU, or one.
         memory_gib: host memory in GiB; None = not counted.
         accelerator_type: of the GPUs, as Ray names it ("A100"); None = any.
         gpu_memory_gib: GPU memory in GiB: as many trials share a GPU as its memory is enough for, where `gpus` asks for no more; None = not
@@ -205,6 +206,7 @@ class Resources(_Section):
 
     cpus: float = Field(1, gt=0)
     gpus: float = Field(0, ge=0)
+    processes: int | None = Field(None, ge=1)
     memory_gib: float | None = Field(None, gt=0, allow_inf_nan=False)
     accelerator_type: str | None = None
     gpu_memory_gib: float | None = Field(None, gt=0, allow_inf_nan=False)
@@ -213,6 +215,11 @@ class Resources(_Section):
     def on_gpu(self) -> bool:
         """Whether a trial runs on a GPU."""
         return self.gpus > 0 or self.gpu_memory_gib is not None
+
+    @property
+    def processes_a_trial(self) -> int:
+        """How many processes train a trial."""
+        return self.processes or max(1, int(self.gpus))
 
 
 class WarmStart(_Section):

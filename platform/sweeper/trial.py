@@ -66,6 +66,7 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any], plan: TrialPlan) -> None:
         """Opens the session of the first configuration."""
+        self._session: TrainingSession | None = None
         self._plan = plan
         if plan.user_modules and plan.user_modules not in sys.path:
             sys.path.append(plan.user_modules)
@@ -75,6 +76,10 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
         """Opens the session of the next configuration in the same process."""
         self._open(new_config)
         return True
+
+    def cleanup(self) -> None:
+        """Ends what the last session has started; Ray calls it when the worker is to end."""
+        self._close()
 
     def step(self) -> dict[str, Any]:
         """Trains one step; see the class for what is reported."""
@@ -161,7 +166,7 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
         self._continue([str(folder), *map(str, older), *self._resume_from])
 
     def _open(self, config: dict[str, Any]) -> None:
-        self._session: TrainingSession | None = None
+        self._close()
         self._failure = ""
         self._starved = str(config.get("starved", ""))
         self._resume_from = list(config["resume_from"])
@@ -176,7 +181,8 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
             self._session = self._plan.rooms.open_session(self._request)
             self._continue(self._resume_from)
         except self._plan.rooms.user_errors as error:
-            self._session, self._failure = None, str(error)
+            self._close()
+            self._failure = str(error)
         except (MemoryError, RuntimeError) as error:
             if not ran_out_of_memory(error):
                 raise
@@ -194,7 +200,7 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
 
     def _starve(self, error: Exception) -> None:
         """Lets go of everything: the next configuration in this process needs the memory."""
-        self._session = None
+        self._close()
         self._starved = (str(error).strip() or type(error).__name__).splitlines()[0]
         gc.collect()
 
@@ -212,7 +218,14 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
             except self._plan.rooms.user_errors as error:
                 if type(error).__name__ != CHECKPOINT_ERROR:
                     raise
+                self._close()
                 self._session = self._plan.rooms.open_session(self._request)
+
+    def _close(self) -> None:
+        """Lets the session go, and the processes that it has started."""
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
 
 def ran_out_of_memory(error: Exception) -> bool:

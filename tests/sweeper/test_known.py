@@ -30,6 +30,7 @@ def request_(tiny_spec: Callable[..., Spec]) -> SessionRequest:
         {"objective": "psnr_hole"},
         {"step_images": 32},
         {"device": "cuda"},
+        {"processes": 2},
     ],
     ids=str,
 )

@@ -81,6 +81,9 @@ class ToySession:
     def evaluate(self, split: str) -> dict[str, float]:
         return {"l2_hole": self._missing, "psnr_hole": -self._missing, "size": float(self.knobs["size"])}
 
+    def close(self) -> None:
+        """Nothing to end."""
+
     @property
     def _missing(self) -> float:
         return abs(TARGET - self.place) + abs(self.knobs["shift"])
@@ -90,7 +93,7 @@ def open_session(request: SessionRequest) -> ToySession:
     return ToySession(request.knobs, request.seed)
 
 
-def check(model: str, knobs: Mapping[str, Any], data: Mapping[str, Any], mask: Mapping[str, Any]) -> None:
+def check(model: str, knobs: Mapping[str, Any], data: Mapping[str, Any], mask: Mapping[str, Any], processes: int) -> None:
     """Every configuration is fine."""
 
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -108,6 +109,34 @@ class PairedNetwork(nn.Module):
     def forward(self, visible: Tensor, known: Tensor) -> Tensor:
         patch: Tensor = self.inner(visible)
         return patch
+
+
+@dataclass(frozen=True)
+class OrphanedConfig(CnnAutoencoderConfig):
+    """`folder` is where processes leave their ids."""
+
+    folder: str = ""
+
+
+class Orphaned(CnnAutoencoder):
+    """Of the processes that train it, one kills the worker that leads them in the second epoch, the first time."""
+
+    Config = OrphanedConfig
+
+    def __init__(self, config: OrphanedConfig, image_px: int, mask: Mask) -> None:
+        super().__init__(config, image_px, mask)
+        self.folder = Path(config.folder)
+
+    def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
+        (self.folder / f"{os.getpid()}").touch()
+        return super().train_unit(self._watched(batches))
+
+    def _watched(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            if batch.epoch >= 1 and torch.distributed.get_rank() == 1 and not (self.folder / "killed").exists():
+                (self.folder / "killed").touch()
+                os.kill(os.getppid(), signal.SIGKILL)
+            yield batch
 
 
 class NoModel:

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 
 from search_spaces import SPACES
-from sweeper.rooms import DataFacts, Rooms, SessionRequest
-from trainables import METRICS, MODELS, ConfigError, ImageSource, InpaintingError, Mask, Session
+from sweeper.rooms import DataFacts, Rooms, SessionRequest, TrainingSession
+from trainables import METRICS, MODELS, ConfigError, ImageSource, InpaintingError, Mask, Session, TeamSession
 from trainables.data import MASK_KINDS, READERS, SPLITS, batches, open_images
 from trainables.layers import layer_table
 from trainables.model import InpaintingModel, build_config
+from trainables.parallel import Parallel
 from trainables.pictures import picture_grid, sample_grid
 from trainables.registry import load_model
 from trainables.ring_mean import ring_mean_fill
@@ -30,8 +31,26 @@ TIMED_BATCHES = 5
 MEASURED_S = 20.0
 
 
+def open_trial(request: SessionRequest) -> TrainingSession:
+    """A training session for one configuration, in as many processes as the trial was given."""
+    if request.processes == 1:
+        return open_session(request)
+    return TeamSession.open(
+        request.model,
+        request.knobs,
+        ImageSource(**request.data),
+        Mask(**request.mask),
+        processes=request.processes,
+        seed=request.seed,
+        device=request.device,
+        objective=request.objective,
+        step_images=request.step_images,
+        threads=None if request.threads is None else max(1, request.threads // request.processes),
+    )
+
+
 def open_session(request: SessionRequest) -> Session:
-    """A training session for one configuration, with the threads that the trial was given."""
+    """A training session for one configuration in this process, with the threads that the trial was given."""
     if request.threads is not None:
         torch.set_num_threads(request.threads)
     return Session.open(
@@ -47,18 +66,19 @@ def open_session(request: SessionRequest) -> Session:
     )
 
 
-def check(model: str, knobs: Mapping[str, Any], data: Mapping[str, Any], mask: Mapping[str, Any]) -> None:
+def check(model: str, knobs: Mapping[str, Any], data: Mapping[str, Any], mask: Mapping[str, Any], processes: int) -> None:
     """Builds a model without memory for its weights.
 
     Raises:
-        ConfigError: a configuration that the model refuses, a user's own model that cannot be built at all, or a batch that no
-            training split of the asked-for size fills.
+        ConfigError: a configuration that the model refuses, a user's own model that cannot be built at all, a batch that no
+            training split of the asked-for size fills, or one that the processes cannot share.
     """
     source = ImageSource(**data)
     source.check()
     built = _built(model, knobs, source.image_px, mask)
     if source.train is not None and built.batch_images > source.train:
         raise ConfigError(f"batch_images must be at most data.train = {source.train}, but got {built.batch_images}; use a smaller batch")
+    Parallel(world=processes).check(built)
 
 
 def layers(model: str, knobs: Mapping[str, Any], data: Mapping[str, Any], mask: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -218,7 +238,7 @@ def installed_rooms() -> Rooms:
         metrics={name: metric.mode for name, metric in METRICS.items() if metric.mode in ("min", "max")},
         data_names=tuple(READERS),
         mask_kinds=MASK_KINDS,
-        open_session=open_session,
+        open_session=open_trial,
         check=check,
         prepare=prepare,
         layers=layers,
