@@ -63,6 +63,9 @@ class StillSession:
     def restore_best(self) -> None:
         """Nothing to put back."""
 
+    def close(self) -> None:
+        """Nothing to end."""
+
     def evaluate(self, split: str) -> dict[str, float]:
         """Nothing to measure."""
         return {self.objective: 1.0}
