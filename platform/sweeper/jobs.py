@@ -55,6 +55,11 @@ class Job:
         """Whether nothing of it runs any more."""
         return self.state in _ENDED
 
+    @property
+    def outcome(self) -> str:
+        """Its state in words; a driver that was stopped by a wish counts as failed for Ray."""
+        return "interrupted" if self.state == "FAILED" and "exit code 130" in self.message else self.state.lower()
+
 
 class JobServer:
     """The job server of one cluster; every call is answered within a bounded time or raises ResourceError."""

@@ -79,7 +79,7 @@ def logs(
         _write(plain(server.log(job.name)))
     job = server.job(job.name)
     if job.ended:
-        err.print(f"its driver has ended: {job.state.lower()}")
+        err.print(f"its driver has ended: {job.outcome}")
 
 
 def go_on(address: str, name: str, arguments: list[str]) -> None:
@@ -138,7 +138,7 @@ def stop(address: str, name: str, wait_s: float, *, as_json: bool) -> None:
     jobs = server.jobs_of(name)
     if jobs and all(job.ended for job in jobs):
         raise SweepStateError(
-            f"a sweep must run to be stopped, but the job {jobs[0].name} that drove {name!r} has ended ({jobs[0].state.lower()}); "
+            f"a sweep must run to be stopped, but the job {jobs[0].name} that drove {name!r} has ended ({jobs[0].outcome}); "
             f"go on with it: sweep resume {name} --address {server.address}"
         )
     code = _asked(server, "stop", name, "--wait", f"{wait_s:g}", *given("--json", as_json))
