@@ -143,6 +143,8 @@ class SessionRequest:
         step_images: training images a step; None = one epoch.
         device: "cpu" or "cuda".
         threads: CPU threads; None = leave as it is.
+        prepared: where the driver has the prepared images; empty = whoever opens the session looks for them, and prepares them.
+        fingerprint: that those must have; empty = any.
     """
 
     model: str
@@ -154,6 +156,8 @@ class SessionRequest:
     step_images: int | None = None
     device: str = "cpu"
     threads: int | None = None
+    prepared: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -165,9 +169,11 @@ class DataFacts:
         fingerprint: changes when any prepared pixel changes.
         skipped: names of files that did not decode.
         baseline: metrics of the plain ring-mean fill: "validation" and "test" -> metric -> value.
+        prepared: where the prepared images lie on the driver's machine.
     """
 
     counts: Mapping[str, int]
     fingerprint: str
     skipped: tuple[str, ...]
     baseline: Mapping[str, Mapping[str, float]]
+    prepared: str = ""
