@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 # Ray Tune's own records are switched off: the journal is this engine's, and Tune's would be a second, slower one.
@@ -25,14 +25,14 @@ import ray.tune
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from sweeper.errors import ResourceError, StorageError
-from sweeper.retention import checkpoints_of
+from sweeper.checkpoints import Place
+from sweeper.errors import ResourceError, StorageError, SweepError
 from sweeper.search import Assignment, NamedPb2, NamedPbt, lets_all_in
 from sweeper.spec import Resources
 from sweeper.storage import is_shortage
-from sweeper.trial import SweepTrial, TrialPlan, tells_of_memory
+from sweeper.trial import CHECKPOINT_BYTES, SweepTrial, TrialPlan, tells_of_memory
 
-__all__ = ["Listener", "check_resources", "checkpoints_of", "connected", "node_hardware", "run_trials"]
+__all__ = ["Listener", "check_resources", "connected", "node_hardware", "run_trials"]
 
 OBJECT_STORE_BYTES = 200 * 2**20
 WORKER_RESTARTS = 3
@@ -56,6 +56,10 @@ class Listener(Protocol):
 
     def on_change(self, trial: str, step: int, knobs: dict[str, Any], donor: str, checkpoint: str) -> None:
         """A trial goes on after a step with other knobs, from another one's checkpoint; see `journal.Change`."""
+        ...
+
+    def on_checkpoint(self, name: str, size: int) -> None:
+        """A worker has written a checkpoint of so many bytes."""
         ...
 
     def on_end(self, trial: str, result: dict[str, Any], error: str | None) -> None:
@@ -135,7 +139,7 @@ def node_types() -> list[str]:
 
 
 def run_trials(
-    plan: TrialPlan, listener: Listener, scheduler: TrialScheduler, resources: Resources, folder: Path, *, at_once: int, limit: int
+    plan: TrialPlan, listener: Listener, scheduler: TrialScheduler, resources: Resources, place: Place, *, at_once: int, limit: int
 ) -> None:
     """Runs what the listener hands out until it has no more.
 
@@ -144,16 +148,15 @@ def run_trials(
         listener: gives the runs and hears of them.
         scheduler: decides which trial goes on.
         resources: what one trial holds.
-        folder: for checkpoints; a new folder inside it is made for this call.
+        place: for checkpoints; a new folder inside it is made for this call.
         at_once: greatest number of trials that train at the same time.
         limit: greatest number of trials.
 
     Raises:
-        StorageError: a worker had no room for a checkpoint.
+        StorageError: a worker had no room for a checkpoint, or could not reach their place.
         Exception: whatever the listener raised, as it was raised.
     """
     relay = _Relay(listener)
-    attempt = len(list(folder.glob("attempt-*"))) + 1
     trainable: Callable[..., Any] = ray.tune.with_resources(
         ray.tune.with_parameters(SweepTrial, plan=plan), {"cpu": resources.cpus, "gpu": resources.gpus}
     )
@@ -170,8 +173,9 @@ def run_trials(
             trial_dirname_creator=_trial_folder,
         ),
         run_config=ray.tune.RunConfig(
-            name=f"attempt-{attempt:03d}",
-            storage_path=str(folder.resolve()),
+            name=f"attempt-{place.attempts() + 1:03d}",
+            storage_path=place.path,
+            storage_filesystem=place.filesystem,
             callbacks=[_ListenerCallback(relay)],
             stop=_BudgetStopper(relay),
             # the trial says itself what is worth keeping: at its end Ray would keep a diverged one too; `retention` removes the old ones
@@ -184,8 +188,10 @@ def run_trials(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*TUNE_RESULT_BUFFER_LENGTH")  # HyperBand wants it as it is set above
             tuner.fit()
-    except Exception:
+    except Exception as error:
         relay.check()
+        if plan.elsewhere and not isinstance(error, SweepError):
+            place.require()
         raise
     relay.check()
 
@@ -259,6 +265,12 @@ class _ListenerCallback(_Adapter, ray.tune.Callback):  # type: ignore[misc]
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
         with self._relay.telling() as listener:
             listener.on_result(trial.config["trial"], result)
+
+    def on_trial_save(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        saved = trial.latest_checkpoint_result
+        if saved is not None:
+            with self._relay.telling() as listener:
+                listener.on_checkpoint("/".join(PurePosixPath(saved.checkpoint.path).parts[-3:]), int(saved.metrics[CHECKPOINT_BYTES]))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         with self._relay.telling() as listener:

@@ -95,6 +95,11 @@ class StageListener:
             self._tell_result(trial, step, metrics)
             self._run.journal.clock(self._stage.meter.spent())
 
+    def on_checkpoint(self, name: str, size: int) -> None:
+        """A worker has written a checkpoint."""
+        if self._run.keeper is not None:
+            self._run.keeper.place.added(name, size)
+
     def on_end(self, trial: str, result: dict[str, Any], error: str | None) -> None:
         """A trial is over, or set aside to run again alone where it lacked memory for the first time."""
         if trial in self._held:
