@@ -11,6 +11,7 @@ from typing import Any
 
 from sweeper import cluster
 from sweeper.budget import Spending
+from sweeper.checkpoints import FolderPlace
 from sweeper.choice import modes_of
 from sweeper.driver import session_request
 from sweeper.home import DEFAULT_STORE, Home
@@ -101,6 +102,9 @@ class _Counting:
         """Nothing."""
 
     def on_lost(self, trial: str, note: str) -> None:
+        """Nothing."""
+
+    def on_checkpoint(self, name: str, size: int) -> None:
         """Nothing."""
 
     def on_end(self, trial: str, result: dict[str, Any], error: str | None) -> None:
@@ -239,7 +243,7 @@ def measure_tune(spec: Spec, rooms: Rooms, folder: Path) -> tuple[float, float]:
         plan = TrialPlan(still, request, float(TUNE_STEPS))
         mode = modes_of(spec, rooms)[spec.objective.metric]
         rungs, room = scheduler(private, mode, TUNE_STEPS), check_resources(Resources())
-        cluster.run_trials(plan, listener, rungs, room, folder, at_once=trials, limit=trials)
+        cluster.run_trials(plan, listener, rungs, room, FolderPlace(folder), at_once=trials, limit=trials)
         return (listener.last_s - listener.first_s) / max(listener.results - 1, 1), cluster.head_calls_a_second(HEAD_S)
 
 

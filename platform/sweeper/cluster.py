@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 # Ray Tune's own records are switched off: the journal is this engine's, and Tune's would be a second, slower one.
@@ -27,16 +27,16 @@ from ray.experimental import internal_kv
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
+from sweeper.checkpoints import Place
 from sweeper.deaths import every_loss_told
-from sweeper.errors import ResourceError, StorageError
+from sweeper.errors import ResourceError, StorageError, SweepError
 from sweeper.losses import NODE_LOSSES, WORKER_RESTARTS, losses
 from sweeper.nodes import Room
-from sweeper.retention import checkpoints_of
 from sweeper.search import Assignment, NamedPb2, NamedPbt, lets_all_in
 from sweeper.storage import is_shortage
-from sweeper.trial import SweepTrial, TrialPlan, tells_of_memory
+from sweeper.trial import CHECKPOINT_BYTES, SweepTrial, TrialPlan, tells_of_memory
 
-__all__ = ["Listener", "checkpoints_of", "connected", "head_calls_a_second", "run_trials"]
+__all__ = ["Listener", "connected", "head_calls_a_second", "run_trials"]
 
 OBJECT_STORE_BYTES = 200 * 2**20
 
@@ -62,6 +62,10 @@ class Listener(Protocol):
 
     def on_lost(self, trial: str, note: str) -> None:
         """The run has lost its worker and waits for another one; `note` is worth a line, where there is any."""
+        ...
+
+    def on_checkpoint(self, name: str, size: int) -> None:
+        """A worker has written a checkpoint of so many bytes."""
         ...
 
     def on_end(self, trial: str, result: dict[str, Any], error: str | None) -> None:
@@ -110,7 +114,7 @@ def head_calls_a_second(for_s: float) -> float:
 
 
 def run_trials(
-    plan: TrialPlan, listener: Listener, scheduler: TrialScheduler, room: Room, folder: Path, *, at_once: int, limit: int
+    plan: TrialPlan, listener: Listener, scheduler: TrialScheduler, room: Room, place: Place, *, at_once: int, limit: int
 ) -> None:
     """Runs what the listener hands out until it has no more.
 
@@ -119,16 +123,15 @@ def run_trials(
         listener: gives the runs and hears of them.
         scheduler: decides which trial goes on.
         room: how the cluster holds the trials.
-        folder: for checkpoints; a new folder inside it is made for this call.
+        place: for checkpoints; a new folder inside it is made for this call.
         at_once: greatest number of trials that train at the same time.
         limit: greatest number of trials.
 
     Raises:
-        StorageError: a worker had no room for a checkpoint.
+        StorageError: a worker had no room for a checkpoint, or could not reach their place.
         Exception: whatever the listener raised, as it was raised.
     """
     relay = _Relay(listener)
-    attempt = len(list(folder.glob("attempt-*"))) + 1
     trainable: Callable[..., Any] = ray.tune.with_resources(
         ray.tune.with_parameters(SweepTrial, plan=plan),
         ray.tune.PlacementGroupFactory([room.bundle], **({"bundle_label_selector": [room.selector]} if room.selector else {})),
@@ -148,8 +151,9 @@ def run_trials(
             trial_dirname_creator=_trial_folder,
         ),
         run_config=ray.tune.RunConfig(
-            name=f"attempt-{attempt:03d}",
-            storage_path=str(folder.resolve()),
+            name=f"attempt-{place.attempts() + 1:03d}",
+            storage_path=place.path,
+            storage_filesystem=place.filesystem,
             callbacks=[_ListenerCallback(relay)],
             stop=_BudgetStopper(relay),
             # the trial says itself what is worth keeping: at its end Ray would keep a diverged one too; `retention` removes the old ones
@@ -163,8 +167,10 @@ def run_trials(
         with warnings.catch_warnings(), every_loss_told():
             warnings.filterwarnings("ignore", message=".*TUNE_RESULT_BUFFER_LENGTH")  # HyperBand wants it as it is set above
             tuner.fit()
-    except Exception:
+    except Exception as error:
         relay.check()
+        if plan.elsewhere and not isinstance(error, SweepError):
+            place.require()
         raise
     relay.check()
 
@@ -238,6 +244,12 @@ class _ListenerCallback(_Adapter, ray.tune.Callback):  # type: ignore[misc]
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
         with self._relay.telling() as listener:
             listener.on_result(trial.config["trial"], result)
+
+    def on_trial_save(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        saved = trial.latest_checkpoint_result
+        if saved is not None:
+            with self._relay.telling() as listener:
+                listener.on_checkpoint("/".join(PurePosixPath(saved.checkpoint.path).parts[-3:]), int(saved.metrics[CHECKPOINT_BYTES]))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         with self._relay.telling() as listener:

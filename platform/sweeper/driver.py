@@ -8,6 +8,7 @@ from typing import Any
 
 from sweeper import cluster, warm_start
 from sweeper.budget import Meter, Spending
+from sweeper.checkpoints import Checkpoint, sweeps_place
 from sweeper.choice import leaders
 from sweeper.home import Home
 from sweeper.journal import ENDED, Source, TrialRecord
@@ -55,6 +56,8 @@ class Driver:
 
     def __post_init__(self) -> None:
         self._known = KnownTrials(self.home)  # reads the other sweeps' journals once, when first asked
+        keeper = self.run.keeper
+        self._place = keeper.place if keeper is not None else sweeps_place(self.home, self.spec.name, self.spec.checkpoints.storage)
 
     def search(self) -> None:
         """The search stage; returns at once where it was finished before."""
@@ -107,9 +110,9 @@ class Driver:
         """Search trials that have a value and break no limit, the best first."""
         return leaders(self.run.journal.trials.values(), self.spec.objective, self.modes)
 
-    def checkpoints(self, record: TrialRecord) -> list[Path]:
-        """A trial's checkpoint folders, the newest first; of one that was not trained again, those of its source."""
-        return checkpoints_for(self.home, self.spec.name, record)
+    def checkpoints(self, record: TrialRecord) -> list[Checkpoint]:
+        """A trial's checkpoints, the newest first; of one that was not trained again, those of its source."""
+        return checkpoints_for(self.home, self._place, record)
 
     def _separate(self, chosen: list[TrialRecord]) -> None:
         """Further seeds for those whose intervals overlap the leader's, until none does or the budget is spent."""
@@ -180,9 +183,9 @@ class Driver:
 
     def _continued(self, record: TrialRecord) -> Assignment:
         """A begun trial, to go on from its checkpoints; from another one's, where it was about to and has not trained since."""
-        checkpoints = [str(path) for path in self.checkpoints(record)]
+        checkpoints = [checkpoint.address for checkpoint in self.checkpoints(record)]
         if record.changes and record.changes[-1].step >= max(record.results, default=0):
-            checkpoints.insert(0, str(self.run.journal.folder / "checkpoints" / record.changes[-1].checkpoint))
+            checkpoints.insert(0, Checkpoint(self._place, record.changes[-1].checkpoint).address)
         return Assignment(record.trial, record.number, record.model, record.knobs, record.seed, checkpoints)
 
     def _stage(self, proposals: Proposals | None, todo: list[Assignment], *, reserved: bool = False) -> Stage:
@@ -234,18 +237,23 @@ class Driver:
             self.run.journal.clock(self.meter.spent())
 
     def _run_trials(self, listener: StageListener, rungs: Any, stage: Stage, *, at_once: int, limit: int) -> None:
-        spec, folder = self.spec, self.run.journal.folder / "checkpoints"
+        spec = self.spec
         plan = TrialPlan(
             self.rooms,
-            session_request(spec, spec.models[0], {}, spec.search.seed),
+            replace(
+                session_request(spec, spec.models[0], {}, spec.search.seed),
+                prepared=self.facts.prepared,
+                fingerprint=self.facts.fingerprint,
+            ),
             spec.budget.epochs,
             spec.scheduler.stop_collapsed,
             stage.constraints,
             user_modules=str(Path.cwd()),
-            storage=str(folder.resolve()),
+            storage=self._place.address,
+            elsewhere=spec.checkpoints.storage is not None,
             gpu_memory_gib=spec.resources.gpu_memory_gib,
         )
-        cluster.run_trials(plan, listener, rungs, self.room, folder, at_once=at_once, limit=limit)
+        cluster.run_trials(plan, listener, rungs, self.room, self._place, at_once=at_once, limit=limit)
 
     def _identity(self, assignment: Assignment) -> str:
         code = self._codes.setdefault(assignment.model, self.rooms.code(assignment.model))

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeper.checkpoints import FILE, Checkpoint
 from sweeper.choice import modes_of
 from sweeper.driver import Driver, session_request
 from sweeper.journal import TrialRecord
 from sweeper.recorder import SweepRun
 from sweeper.rooms import Rooms
 from sweeper.space import in_words
-from sweeper.spec import Spec
+from sweeper.spec import Spec, is_bucket
 
 if TYPE_CHECKING:
     from sweeper.search.plots import Drawn
@@ -39,7 +40,7 @@ def keep_pictures(spec: Spec, rooms: Rooms, driver: Driver) -> list[Path]:
             run.progress.note(f"{record.trial} has no whole checkpoint left: no picture")
             continue
         if place == 0:
-            run.writer.artifact(run.parent, checkpoints[0] / "checkpoint.pt", "best")
+            keep_best(run, checkpoints[0])
         if place < spec.pictures:
             run.writer.artifact(record.trial, file, "pictures")
             pictures.append(file)
@@ -49,13 +50,24 @@ def keep_pictures(spec: Spec, rooms: Rooms, driver: Driver) -> list[Path]:
     return pictures
 
 
-def _draw(spec: Spec, rooms: Rooms, run: SweepRun, record: TrialRecord, checkpoints: list[Path], file: Path) -> list[Path]:
+def keep_best(run: SweepRun, checkpoint: Checkpoint) -> None:
+    """Sends the best trial's checkpoint to MLflow; one that lies in a bucket stays in the sweep's folder too."""
+    with checkpoint.fetched() as folder:
+        file = folder / FILE
+        if is_bucket(checkpoint.address):  # it is sent later, when what was fetched is gone
+            (run.journal.folder / "best").mkdir(exist_ok=True)
+            file = Path(shutil.copy(file, run.journal.folder / "best" / FILE))
+        run.writer.artifact(run.parent, file, "best")
+
+
+def _draw(spec: Spec, rooms: Rooms, run: SweepRun, record: TrialRecord, checkpoints: list[Checkpoint], file: Path) -> list[Checkpoint]:
     """Draws a trial's picture grid from its newest checkpoint that is whole; returns that one and those before it."""
     file.parent.mkdir(exist_ok=True)
     request = replace(session_request(spec, record.model, record.knobs, record.seed), device="cpu", threads=None)
     for number, checkpoint in enumerate(checkpoints):
         try:
-            rooms.picture(request, checkpoint, file)
+            with checkpoint.fetched() as whole:
+                rooms.picture(request, whole, file)
         except rooms.user_errors as error:
             run.progress.note(str(error))
         else:

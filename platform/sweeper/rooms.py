@@ -151,6 +151,8 @@ class SessionRequest:
         device: "cpu" or "cuda".
         threads: CPU threads; None = leave as it is.
         processes: that train together, each on its part of every batch, with its share of the threads and, on GPUs, one of them.
+        prepared: where the driver has the prepared images; empty = whoever opens the session looks for them, and prepares them.
+        fingerprint: that those must have; empty = any.
     """
 
     model: str
@@ -163,6 +165,8 @@ class SessionRequest:
     device: str = "cpu"
     threads: int | None = None
     processes: int = 1
+    prepared: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,9 +178,11 @@ class DataFacts:
         fingerprint: changes when any prepared pixel changes.
         skipped: names of files that did not decode.
         baseline: metrics of the plain ring-mean fill: "validation" and "test" -> metric -> value.
+        prepared: where the prepared images lie on the driver's machine.
     """
 
     counts: Mapping[str, int]
     fingerprint: str
     skipped: tuple[str, ...]
     baseline: Mapping[str, Mapping[str, float]]
+    prepared: str = ""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sweeper.checkpoints import problems_of_storage
 from sweeper.pairs import problems_of_knob_kinds, problems_of_pairs
 from sweeper.rooms import Knob, Rooms
 from sweeper.space import KnobSearch, first_configuration, resolve
@@ -173,6 +174,7 @@ def problems_between_sections(parts: Mapping[str, Any]) -> Iterator[str]:
     if parts.get("configurations") and isinstance(search, Search) and search.algorithm != "grid":
         yield f"configurations: a list goes with search.algorithm grid, but got {search.algorithm!r}"
     yield from problems_of_pairs(parts)
+    yield from problems_of_storage(_field(parts.get("checkpoints"), "storage"))
     yield from _problems_of_budget(parts)
     if parts.get("retrain") is False and isinstance(parts.get("seeds"), int) and parts["seeds"] > 1:
         yield f"seeds: must be at most 1 where retrain is false and nothing is trained again, but got {parts['seeds']}"

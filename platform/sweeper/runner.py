@@ -8,11 +8,13 @@ from pathlib import Path
 
 from sweeper import cluster, nodes, provenance, stop
 from sweeper.budget import Meter
+from sweeper.checkpoints import sweeps_place
 from sweeper.choice import described, modes_of
 from sweeper.driver import Driver
+from sweeper.errors import StorageError
 from sweeper.extension import write_spec
 from sweeper.home import Home
-from sweeper.journal import Journal, TrialRecord
+from sweeper.journal import Journal, TrialRecord, read_trials
 from sweeper.keepsakes import keep_pictures, keep_plots
 from sweeper.recorder import Progress
 from sweeper.rooms import DataFacts, Rooms
@@ -64,11 +66,12 @@ def run(
 
     Raises:
         SweepError: resources that cannot be had, a store that does not answer before the first trial, a sweep that another process runs, a
-            folder that is full or gone.
+            folder that is full or gone, a place for checkpoints that cannot be written.
         KeyboardInterrupt: after the sweep was left in a state that `sweep resume` takes up.
     """
     begun_s = time.monotonic()
     check_storage(spec)
+    _check_checkpoints(spec, home)
     facts = rooms.prepare(spec.data.model_dump(), spec.mask.model_dump())
     if facts.skipped:
         progress.note(f"{len(facts.skipped)} images did not decode and were left out, the first: {facts.skipped[0]}")
@@ -96,6 +99,23 @@ def run(
             unsent = told_unsent(sweep_run, home)
             records, best = list(journal.trials.values()), next(iter(driver.leaders()), None)
             return Outcome(spec.name, sweep_run.parent, records, facts, best, pictures, time.monotonic() - begun_s, unsent)
+
+
+def _check_checkpoints(spec: Spec, home: Home) -> None:
+    """Looks whether checkpoints can be written where the spec says.
+
+    Raises:
+        StorageError: they cannot, or another sweep's lie there.
+    """
+    if spec.checkpoints.storage is None:
+        return
+    place, begun = sweeps_place(home, spec.name, spec.checkpoints.storage), bool(read_trials(home.folder(spec.name)))
+    place.require(create=not begun)
+    if not begun and place.trials():
+        raise StorageError(
+            f"checkpoints.storage must hold none of another sweep {spec.name!r}, but {place.public} holds some that this one has not "
+            "written; choose another name or another place, or remove them"
+        )
 
 
 def _tags(spec: Spec, facts: DataFacts, spec_name: str, modes: Mapping[str, str]) -> dict[str, str]:

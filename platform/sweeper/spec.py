@@ -16,6 +16,8 @@ SEARCH_ALL = "search"
 SEED = "seed"
 MODEL = "model"
 MASKED = "masked"
+BUCKETS = ("s3", "gs")
+PUBLIC_QUERY = ("region", "scheme", "endpoint_override", "allow_bucket_creation", "retry_limit_seconds", "project_id")
 COSTS = {
     "parameters": "trained values of all networks",
     "train_image_s": "seconds an image of training, measurements included, on the node that ran the trial",
@@ -243,11 +245,14 @@ class Checkpoints(_Section):
         keep: newest checkpoints of each trial.
         quota_gib: greatest size of all checkpoints of the sweep; the worst ended trials' go first. None = no limit.
         best: for how many of the best trials they are kept once a sweep is over; None = for all.
+        storage: where checkpoints lie: a folder that all nodes see, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, in NAME/checkpoints there;
+            None = the sweep's folder.
     """
 
     keep: int = Field(2, ge=1)
     quota_gib: float | None = Field(None, gt=0, allow_inf_nan=False)
     best: int | None = Field(None, ge=1)
+    storage: str | None = None
 
 
 class Notify(_Section):
@@ -337,10 +342,11 @@ class Spec(_Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
     def to_public_yaml(self) -> str:
-        """The same with what may hold a secret masked: the command, the webhook beyond its host, the study's password."""
+        """The same with what may hold a secret masked: the command, the webhook beyond its host, passwords and keys in addresses."""
         fields = self.model_dump(mode="json")
         fields["notify"] |= {"command": self.notify.command and MASKED, "webhook": self.notify.webhook and _host_alone(self.notify.webhook)}
         fields["study"] = self.study and _without_login(self.study)
+        fields["checkpoints"]["storage"] = self.checkpoints.storage and public_storage(self.checkpoints.storage)
         return yaml.safe_dump(fields, sort_keys=False)
 
     def write(self, path: Path) -> None:
@@ -361,6 +367,20 @@ def _host_alone(address: str) -> str:
 def _without_login(address: str) -> str:
     """A database's address without user and password, and without options."""
     return re.sub(r"\?.*", f"?{MASKED}", re.sub(r"//[^/]*@", f"//{MASKED}@", address))
+
+
+def is_bucket(storage: str) -> bool:
+    """Whether checkpoints lie in object storage rather than in a folder."""
+    return storage.partition("://")[0] in BUCKETS and "://" in storage
+
+
+def public_storage(storage: str) -> str:
+    """Where checkpoints lie, without keys: neither a login, nor what the query holds beyond `PUBLIC_QUERY`."""
+    if "://" not in storage:
+        return storage
+    path, mark, query = re.sub(r"//.*@", f"//{MASKED}@", storage).partition("?")
+    parts = [part if part.partition("=")[0] in PUBLIC_QUERY else f"{part.partition('=')[0]}={MASKED}" for part in query.split("&")]
+    return path + mark + ("&".join(parts) if mark else "")
 
 
 def shipped() -> dict[str, Path]:

@@ -103,6 +103,11 @@ class StageListener:
         if note:
             self._run.progress.note(f"{trial}: {note}")
 
+    def on_checkpoint(self, name: str, size: int) -> None:
+        """A worker has written a checkpoint."""
+        if self._run.keeper is not None:
+            self._run.keeper.place.added(name, size)
+
     def on_end(self, trial: str, result: dict[str, Any], error: str | None) -> None:
         """A trial is over, or set aside to run again alone where it lacked memory for the first time."""
         if trial in self._held:

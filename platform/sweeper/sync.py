@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from textwrap import shorten
 
 from sweeper import stop
+from sweeper.checkpoints import checkpoints_of, sweeps_place
 from sweeper.choice import modes_of
 from sweeper.errors import StorageError
 from sweeper.home import Home
 from sweeper.journal import ENDED, Journal
+from sweeper.keepsakes import keep_best
 from sweeper.layers import LayerTables
 from sweeper.live import LiveTag
 from sweeper.pulse import Pulse
 from sweeper.recorder import Progress, SweepRun
-from sweeper.retention import FILE, Keeper, checkpoints_of, is_whole
+from sweeper.retention import Keeper
 from sweeper.rooms import Rooms
 from sweeper.search import checkpoints_needed
 from sweeper.spec import Spec
@@ -42,7 +44,7 @@ class Synced:
     unsent: str
 
 
-def opened(spec: Spec, rooms: Rooms, store: Store, journal: Journal, progress: Progress) -> SweepRun:
+def opened(spec: Spec, rooms: Rooms, home: Home, store: Store, journal: Journal, progress: Progress) -> SweepRun:
     """The sweep's MLflow run, found again or made: the one moment at which the store must answer.
 
     Raises:
@@ -55,7 +57,8 @@ def opened(spec: Spec, rooms: Rooms, store: Store, journal: Journal, progress: P
         writer.metrics(parent, 0, journal.baseline, journal.begun_s)
     modes, metric = modes_of(spec, rooms), spec.objective.metric
     layers = LayerTables(rooms, spec.data.model_dump(), spec.mask.model_dump(), progress.note)
-    keeper = Keeper(journal.folder / "checkpoints", spec.checkpoints, metric, modes[metric], checkpoints_needed(spec.scheduler))
+    place = sweeps_place(home, spec.name, spec.checkpoints.storage)
+    keeper = Keeper(place, spec.checkpoints, metric, modes[metric], checkpoints_needed(spec.scheduler))
     return SweepRun(spec.name, spec.objective, modes, journal, store, writer, parent, progress, layers, keeper)
 
 
@@ -63,7 +66,7 @@ def opened(spec: Spec, rooms: Rooms, store: Store, journal: Journal, progress: P
 def tracked(spec: Spec, rooms: Rooms, home: Home, store: Store, journal: Journal, progress: Progress) -> Iterator[SweepRun]:
     """The sweep's MLflow run for the length of a `with`; whatever ends it, no run is left RUNNING while the store answers."""
     live = LiveTag(progress, spec.objective.metric, modes_of(spec, rooms)[spec.objective.metric], journal)
-    run = opened(spec, rooms, store, journal, live)
+    run = opened(spec, rooms, home, store, journal, live)
     state = "failed"
     try:
         wishes = Wishes(run.interrupt, journal.folder, journal.driver)
@@ -111,9 +114,12 @@ def sync(spec: Spec, rooms: Rooms, home: Home, progress: Progress) -> Synced:
     """
     folder = home.folder(spec.name)
     with Journal(folder) as journal:
-        run = opened(spec, rooms, Store(home.store_uri), journal, progress)
+        run = opened(spec, rooms, home, Store(home.store_uri), journal, progress)
         run.catch_up()
-        _send_pictures(run)
+        try:
+            _send_pictures(run)
+        except StorageError as error:  # the bucket of the checkpoints; everything else is sent all the same
+            progress.note(str(error))
         whole = journal.over == "finished" and all(record.state in ENDED for record in journal.trials.values())
         run.finish(journal.over if whole or journal.over == "failed" else "interrupted")
         return Synced(run.writer.sent, told_unsent(run, home))
@@ -127,7 +133,8 @@ def _send_pictures(run: SweepRun) -> None:
             run.writer.artifact(trial, pictures / f"{trial}.png", "pictures")
     if (pictures / "best.png").is_file():
         run.writer.artifact(run.parent, pictures / "best.png", "pictures")
-    found = checkpoints_of(run.journal.folder / "checkpoints", run.best.trial) if run.best else []
-    whole = [checkpoint for checkpoint in found if is_whole(checkpoint)]
-    if whole and run.journal.over == "finished":
-        run.writer.artifact(run.parent, whole[0] / FILE, "best")
+    if run.best is None or run.keeper is None or run.journal.over != "finished":
+        return
+    whole = (checkpoint for checkpoint in checkpoints_of(run.keeper.place, run.best.trial) if checkpoint.is_whole())
+    if (newest := next(whole, None)) is not None:
+        keep_best(run, newest)

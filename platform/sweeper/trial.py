@@ -6,21 +6,23 @@ import math
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import ray.tune
 
+from sweeper.checkpoints import at, checkpoints_of, place_at, size_of
 from sweeper.constraints import broken
-from sweeper.retention import size_of
+from sweeper.errors import StorageError
 from sweeper.rooms import Rooms, SessionRequest, TrainingSession
-from sweeper.spec import Constraint
+from sweeper.spec import Constraint, is_bucket
 from sweeper.storage import RESERVE_BYTES, require_room
 
 CHECKPOINT_ERROR = "CheckpointError"
 CLOCK_FILE = "wall_s.txt"
 OWN_GPU_GIB = 1.0  # what CUDA itself takes of a GPU for each process, and its driver for all
+CHECKPOINT_BYTES = "checkpoint_bytes"
 # as torch says it on CPUs and GPUs, Python and NumPy, and Ray's watch over a node's memory
 _MEMORY = re.compile(r"OutOfMemoryError|MemoryError|DefaultCPUAllocator|out of memory|running low on memory")
 
@@ -38,6 +40,8 @@ class TrialPlan:
         user_modules: folder in which a user's own model is looked for, after everything that is installed; "" = nowhere else.
         storage: folder of the checkpoints, as the driver sees it; empty = not looked at.
         gpu_memory_gib: GPU memory that a trial asks for; None = not looked at.
+        storage: folder or bucket's address of the checkpoints, as the driver sees it; empty = not looked at.
+        elsewhere: whether that is another place than the sweep's own folder, which the driver watches itself.
     """
 
     rooms: Rooms
@@ -48,6 +52,7 @@ class TrialPlan:
     user_modules: str = ""
     storage: str = ""
     gpu_memory_gib: float | None = None
+    elsewhere: bool = False
 
 
 class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
@@ -146,8 +151,35 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
         """Whether the whole budget is trained."""
         return self._session is not None and self._session.epoch >= self._plan.epochs - 1e-9
 
+    def save(self, checkpoint_dir: str | None = None) -> Any:
+        """Writes a checkpoint and moves it to where the sweep's lie; its size is told with it.
+
+        Raises:
+            StorageError: there is no room, or the place cannot be written.
+        """
+        try:
+            saved = super().save(checkpoint_dir)
+        except Exception as error:
+            self._blame_storage(error)
+            raise
+        saved.metrics[CHECKPOINT_BYTES] = self._checkpoint_bytes
+        return saved
+
+    def restore(self, checkpoint_path: Any) -> None:
+        """Continues after a lost worker, or from another trial's checkpoint.
+
+        Raises:
+            StorageError: the place cannot be reached.
+        """
+        self._restored_from = str(checkpoint_path.checkpoint.path)
+        try:
+            super().restore(checkpoint_path)
+        except Exception as error:
+            self._blame_storage(error)
+            raise
+
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Writes the session; Ray moves it to the sweep's folder, where there must be room for it.
+        """Writes the session; Ray moves it to the sweep's checkpoints, where there must be room for it.
 
         Raises:
             StorageError: there is not.
@@ -155,15 +187,35 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
         if self._session is not None:
             self._session.save(Path(checkpoint_dir))
             (Path(checkpoint_dir) / CLOCK_FILE).write_text(f"{self._wall_s:.3f}")
+            self._checkpoint_bytes = size_of(Path(checkpoint_dir))
             storage = Path(self._plan.storage)
             if self._plan.storage and storage.is_dir():  # elsewhere than on the driver's machine it may be another disk
-                require_room(storage, size_of(Path(checkpoint_dir)) + RESERVE_BYTES)
+                require_room(storage, self._checkpoint_bytes + RESERVE_BYTES)
 
     def load_checkpoint(self, checkpoint: str) -> None:
-        """Continues after a lost worker; a damaged checkpoint gives way to the one before it."""
-        folder = Path(checkpoint)
-        older = sorted((path for path in folder.parent.glob("checkpoint_*") if path.name < folder.name), reverse=True)
-        self._continue([str(folder), *map(str, older), *self._resume_from])
+        """Continues from a checkpoint; a damaged one gives way to the one before it."""
+        self._continue(self._from(checkpoint))
+
+    def _from(self, checkpoint: str) -> Iterator[str]:
+        """A checkpoint that Ray has put into a local folder, those of the same trial before it, and what the trial goes on from."""
+        yield checkpoint
+        if is_bucket(self._plan.storage):
+            name = "/".join(Path(self._restored_from).parts[-3:])
+            place = place_at(self._plan.storage)
+            yield from (each.address for each in checkpoints_of(place, name.split("/")[1]) if each.name < name)
+        else:
+            folder = Path(checkpoint)
+            yield from sorted((str(path) for path in folder.parent.glob("checkpoint_*") if path.name < folder.name), reverse=True)
+        yield from self._resume_from
+
+    def _blame_storage(self, error: Exception) -> None:
+        """Looks whether an error comes of a place that cannot be written.
+
+        Raises:
+            StorageError: it does.
+        """
+        if self._plan.elsewhere and not isinstance(error, StorageError):
+            place_at(self._plan.storage).require()
 
     def _open(self, config: dict[str, Any]) -> None:
         self._close()
@@ -171,6 +223,7 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
         self._starved = str(config.get("starved", ""))
         self._resume_from = list(config["resume_from"])
         self._wall_s = 0.0
+        self._checkpoint_bytes = 0
         self._final = config["trial"].startswith("final")
         self._request = dataclasses.replace(self._plan.request, model=config["model"], knobs=config["knobs"], seed=config["seed"])
         self._lost = str(config.get("lost", ""))
@@ -207,13 +260,19 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
     def _starving(self) -> dict[str, Any]:
         return {"starved": self._starved, "done": True}
 
-    def _continue(self, checkpoints: list[str]) -> None:
-        """Loads the first checkpoint that is whole; starts over where none is."""
+    def _continue(self, checkpoints: Iterable[str]) -> None:
+        """Loads the first checkpoint that is whole; starts over where none is.
+
+        Raises:
+            StorageError: a bucket that cannot be reached.
+        """
         for checkpoint in checkpoints:
+            if self._session is None:
+                return
             try:
-                if self._session is not None:
-                    self._session.load(Path(checkpoint))
-                    self._wall_s = _clock(Path(checkpoint))
+                with at(checkpoint).fetched() as folder:
+                    self._session.load(folder)
+                    self._wall_s = _clock(folder)
                 return
             except self._plan.rooms.user_errors as error:
                 if type(error).__name__ != CHECKPOINT_ERROR:

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from sweeper.checkpoints import FolderPlace
 from sweeper.journal import ENDED, read_trials
-from sweeper.retention import checkpoints_of
 from sweeper.tracking import Store
 from tests.sweeper.drivers import Driver
 from tests.sweeper.fault_machines import Cluster, NotPossibleHereError, Server, fill_up, memory_gib, small_disk
@@ -153,7 +153,7 @@ def checkpoint_truncated(place: Place) -> None:
     place.until(driver, lambda: max(Counter(event["trial"] for event in place.events("result")).values(), default=0) >= 3)
     place.kill(driver)
     for trial, record in read_trials(place.folder).items():
-        found = checkpoints_of(place.folder / "checkpoints", trial)
+        found = [place.folder / "checkpoints" / name for name in FolderPlace(place.folder / "checkpoints").names(trial)]
         if found and record.state not in ENDED and (found[0] / "checkpoint.pt").exists():
             os.truncate(found[0] / "checkpoint.pt", (found[0] / "checkpoint.pt").stat().st_size // 2)
     place.resume()

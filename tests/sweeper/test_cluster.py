@@ -1,6 +1,5 @@
 """Ray that does not answer, and finding checkpoints."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,16 +29,3 @@ def test_a_machine_that_is_too_busy_for_ray_is_told(monkeypatch: pytest.MonkeyPa
     message = r"at this machine, but none does \(The current node timed out during startup\.\); the machine may be overloaded"
     with pytest.raises(ResourceError, match=message), cluster.connected(None):
         pass
-
-
-def test_checkpoints_are_found_over_all_attempts_the_newest_first(tmp_path: Path) -> None:
-    for name in ("attempt-001/search-0001/checkpoint_000000", "attempt-001/search-0001/checkpoint_000001"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "attempt-002/search-0001/checkpoint_000000").mkdir(parents=True)
-    (tmp_path / "attempt-002/search-0010/checkpoint_000000").mkdir(parents=True)
-    found = [str(path.relative_to(tmp_path)) for path in cluster.checkpoints_of(tmp_path, "search-0001")]
-    assert found == [
-        "attempt-002/search-0001/checkpoint_000000",
-        "attempt-001/search-0001/checkpoint_000001",
-        "attempt-001/search-0001/checkpoint_000000",
-    ]

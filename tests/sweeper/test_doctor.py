@@ -294,6 +294,14 @@ def test_a_store_of_another_version_of_mlflow(doctor: Doctor, home: Home, store:
     fault(doctor(), "MLflow store", "out-of-date database schema", "check the address or the file")
 
 
+def test_a_folder_of_checkpoints_that_is_away(doctor: Doctor, spec_file: Callable[..., str], tmp_path: Path) -> None:
+    found = doctor(spec_file(checkpoints={"storage": str(tmp_path / "nowhere")}))
+    fault(found, "checkpoints", f"{tmp_path / 'nowhere'} is not (", "look at the address, the network and the credentials")
+    found = doctor(spec_file(checkpoints={"storage": str(tmp_path)}))
+    assert verdicts(found)["checkpoints"] == "ok"
+    assert not list(tmp_path.glob(".probe-*"))
+
+
 def test_a_study_whose_database_is_away(doctor: Doctor, spec_file: Callable[..., str]) -> None:
     address = f"postgresql://sweeper:secret@127.0.0.1:{free_port()}/optuna"
     found = doctor(spec_file(study=address))

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.checkpoints import FolderPlace, at, checkpoints_of, size_of
 from sweeper.journal import State, TrialRecord
-from sweeper.retention import GIB, Keeper, checkpoints_of, is_whole, size_of
+from sweeper.retention import GIB, Keeper
 from sweeper.spec import Checkpoints
 
 SIZE = 1000
@@ -32,7 +33,7 @@ def record(trial: str, value: float | None, state: State = "complete") -> TrialR
 def keeper(folder: Path, *, keep: int = 2, checkpoints: float | None = None, best: int | None = None) -> Keeper:
     one = max(size_of(path) for path in folder.glob("*/*/checkpoint_*"))
     quota = None if checkpoints is None else (checkpoints + 0.5) * one / GIB
-    return Keeper(folder, Checkpoints(keep=keep, quota_gib=quota, best=best), "l2_hole", "min")
+    return Keeper(FolderPlace(folder), Checkpoints(keep=keep, quota_gib=quota, best=best), "l2_hole", "min")
 
 
 def left(folder: Path) -> list[str]:
@@ -42,13 +43,14 @@ def left(folder: Path) -> list[str]:
 def test_checkpoints_are_found_over_all_attempts_the_newest_first(tmp_path: Path) -> None:
     made = [checkpoint(tmp_path, "search-0001", number, attempt=attempt) for attempt, number in ((1, 0), (1, 1), (2, 0))]
     checkpoint(tmp_path, "search-0010", 0)
-    assert checkpoints_of(tmp_path, "search-0001") == [made[2], made[1], made[0]]
+    found = checkpoints_of(FolderPlace(tmp_path), "search-0001")
+    assert [Path(checkpoint.address) for checkpoint in found] == [made[2], made[1], made[0]]
 
 
 def test_a_truncated_checkpoint_is_not_whole(tmp_path: Path) -> None:
-    assert is_whole(checkpoint(tmp_path, "search-0000", 0))
-    assert not is_whole(checkpoint(tmp_path, "search-0000", 1, whole=False))
-    assert not is_whole(tmp_path / "nowhere")
+    assert at(str(checkpoint(tmp_path, "search-0000", 0))).is_whole()
+    assert not at(str(checkpoint(tmp_path, "search-0000", 1, whole=False))).is_whole()
+    assert not at(str(tmp_path / "nowhere")).is_whole()
 
 
 @pytest.mark.parametrize(

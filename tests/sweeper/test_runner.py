@@ -15,12 +15,11 @@ import yaml
 from mlflow import MlflowClient
 from PIL import Image
 
-from sweeper import cluster
+from sweeper.checkpoints import FolderPlace, size_of
 from sweeper.driver import session_request
 from sweeper.errors import StorageError, SweepStateError, TrackingError
 from sweeper.home import Home
 from sweeper.journal import Journal, TrialRecord
-from sweeper.retention import size_of
 from sweeper.rooms import Rooms
 from sweeper.spec import Spec
 from sweeper.sync import sync
@@ -328,7 +327,8 @@ def test_a_finished_sweep_that_is_run_again_does_nothing_again(searched: Done, r
 
 def test_a_truncated_checkpoint_of_the_best_gives_way_to_the_one_before(searched: Done, run_spec: Callable[[Spec], Done]) -> None:
     assert searched.outcome.best is not None
-    newest, before = cluster.checkpoints_of(searched.folder / "checkpoints", searched.outcome.best.trial)
+    place = FolderPlace(searched.folder / "checkpoints")
+    newest, before = (place.folder / name for name in place.names(searched.outcome.best.trial))
     whole = (newest / "checkpoint.pt").read_bytes()
     (newest / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
     try:
@@ -428,7 +428,7 @@ def test_a_trial_that_went_wrong_says_so_in_the_store(fated: Done) -> None:
 
 def test_a_diverged_trial_keeps_its_last_good_checkpoint(fated: Done, rooms: Rooms) -> None:
     record = by_fate(fated)["nan"]
-    checkpoints = cluster.checkpoints_of(fated.folder / "checkpoints", record.trial)
+    checkpoints = [fated.folder / "checkpoints" / name for name in FolderPlace(fated.folder / "checkpoints").names(record.trial)]
     assert len(checkpoints) == 1
     session = rooms.open_session(session_request(fated.spec, record.model, record.knobs, record.seed))
     session.load(checkpoints[0])

@@ -268,3 +268,19 @@ def test_a_worker_that_is_used_again_starts_from_a_clean_slate(start: Start) -> 
         result = worker.step()
         assert (result["step"], result["l2_hole"]) == (1, expected["l2_hole"])
         assert "test" not in result
+
+
+def test_a_worker_without_the_data_folder_trains_from_its_nodes_cache(
+    start: Start, plan: TrialPlan, rooms: Rooms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = values([start().step()])
+    facts = rooms.prepare(plan.request.data, plan.request.mask)
+    monkeypatch.delenv("SWEEP_DATA_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SWEEP_NODE_CACHE", str(tmp_path / "node"))
+    told = replace(plan.request, data={**plan.request.data, "data_dir": None}, prepared=facts.prepared, fingerprint=facts.fingerprint)
+    assert values([start(request=told).step()]) == expected
+    assert [path.name for path in (tmp_path / "node").iterdir() if path.is_dir()] == [f"{Path(facts.prepared).name}-{facts.fingerprint}"]
+    assert not (tmp_path / "home").exists()  # nothing was prepared a second time
+    other = start(request=replace(told, fingerprint="0123456789abcdef"))
+    assert "must have the fingerprint 0123456789abcdef" in other.step()["failed"]

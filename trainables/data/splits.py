@@ -17,6 +17,7 @@ class Images:
         test: (N, H, W, 3) uint8; measured once, chooses nothing.
         skipped: names of files that did not decode.
         fingerprint: 16 hexadecimal digits of the whole prepared set's SHA-256; empty before it is prepared.
+        prepared: the folder of the prepared arrays, of which a node may have mapped its own copy; empty before.
     """
 
     train: np.ndarray
@@ -24,3 +25,4 @@ class Images:
     test: np.ndarray
     skipped: tuple[str, ...] = ()
     fingerprint: str = ""
+    prepared: str = ""

@@ -7,13 +7,13 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from sweeper.checkpoints import place_of, size_of
 from sweeper.cli.rooms import data_bytes, measured_epoch, open_session
 from sweeper.driver import session_request
 from sweeper.errors import SweepStateError
 from sweeper.home import Home
 from sweeper.journal import ENDED, read_trials
 from sweeper.planning import Work
-from sweeper.retention import checkpoints_of, size_of
 from sweeper.rooms import Rooms, SessionRequest
 from sweeper.space import first_configuration, resolve
 from sweeper.spec import COSTS, SEED, Spec, read_spec
@@ -46,7 +46,8 @@ def work_of_a_sweep(spec: Spec, home: Home) -> tuple[Work, str]:
     step_s = statistics.median(each.results[max(each.results)]["wall_s"] / len(each.results) for each in trained)
     steps = statistics.mean(len(each.results) for each in trained)
     values = max(len(result) for each in trained for result in each.results.values())
-    sizes = [size_of(path) for each in trained for path in checkpoints_of(folder / "checkpoints", each.trial)]
+    place = place_of(home, spec.name)
+    sizes = [place.size(name) for each in trained for name in place.names(each.trial)]
     size = int(statistics.mean(sizes)) if sizes else 0
     work = Work(step_s, steps, values, size, spec.checkpoints.keep, data_bytes(spec.data.model_dump()), spec.budget.trials)
     return work, f"the median of {len(trained)} trials of {spec.name}"

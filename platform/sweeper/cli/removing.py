@@ -6,7 +6,8 @@ from typing import Any, Self
 
 import yaml
 
-from sweeper.errors import SweepStateError, TrackingError
+from sweeper.checkpoints import Place, sweeps_place
+from sweeper.errors import StorageError, SweepStateError, TrackingError
 from sweeper.home import Home
 from sweeper.journal import driver_of, take_lock
 from sweeper.spec import Spec
@@ -32,6 +33,7 @@ class Removal:
         Raises:
             SweepStateError: there is no such sweep, or it runs elsewhere.
             TrackingError: the store does not answer.
+            StorageError: the place of its checkpoints does not.
         """
         self._name, self._home = name, home
         self._folder = home.folder(name)
@@ -52,6 +54,7 @@ class Removal:
         runs = (len(self._store.trials(name)) + (row is not None)) if self._store else 0
         self._spec = Spec(**yaml.safe_load((self._folder / "spec.yaml").read_text())) if here else None
         self._here = here
+        self._place, elsewhere = self._checkpoints_elsewhere()
         size = size_bytes(self._folder) if here else 0
         study = self._spec.study if self._spec else None
         self.document: dict[str, Any] = {
@@ -60,9 +63,12 @@ class Removal:
             "runs": runs,
             "store": home.store_uri,
             "study_elsewhere": study is not None,
+            "checkpoints_elsewhere": self._place.public if self._place else None,
+            "checkpoints_bytes": elsewhere,
         }
         parts = [f"folder {self._folder.resolve()} ({size / 2**20:.1f} MiB)"] if here else []
         parts += [f"{runs} MLflow runs and their artifacts in {home.store_uri}"] if runs else []
+        parts += [f"checkpoints in {self._place.public} ({elsewhere / 2**20:.1f} MiB)"] if self._place else []
         parts += ["the study in its own storage"] if study else []
         self.words = f"of {name} there is: " + "; ".join(parts)
 
@@ -88,6 +94,7 @@ class Removal:
 
         Raises:
             TrackingError: the store does not do as it is told.
+            StorageError: the place of the checkpoints does not.
         """
         notes: list[str] = []
         if self._store is not None and self._store.delete(self._name, notes.append):
@@ -97,9 +104,22 @@ class Removal:
 
             if not delete_study(self._spec, self._folder):
                 notes.append(f"there was no study {self._name!r} in its storage")
+        if self._place is not None:
+            self._place.clear()
         if self._here:
             shutil.rmtree(self._folder)
         return notes
+
+    def _checkpoints_elsewhere(self) -> tuple[Place | None, int]:
+        """Where the sweep's checkpoints lie outside its folder, and how many bytes; None where they do not."""
+        if self._spec is None or self._spec.checkpoints.storage is None:
+            return None, 0
+        place = sweeps_place(self._home, self._name, self._spec.checkpoints.storage)
+        try:
+            return place, sum(place.size(name) for trial in place.trials() for name in place.names(trial))
+        except StorageError as error:
+            file = self._folder / "spec.yaml"
+            raise StorageError(f"{error}; to leave the checkpoints where they are, set checkpoints.storage to null in {file}") from error
 
     def _no_store(self) -> bool:
         """Whether there is simply no store, as for a sweep that never came to one."""

@@ -56,7 +56,7 @@ def open_session(request: SessionRequest) -> Session:
     return Session.open(
         request.model,
         request.knobs,
-        ImageSource(**request.data),
+        ImageSource(**request.data, prepared=request.prepared or None, fingerprint=request.fingerprint or None),
         Mask(**request.mask),
         seed=request.seed,
         device=request.device,
@@ -144,7 +144,7 @@ def prepare(data: Mapping[str, Any], mask: Mapping[str, Any]) -> DataFacts:
     counts = {split: len(getattr(images, split)) for split in SPLITS}
     device = torch.device("cpu")
     baseline = {split: evaluate(ring_mean_fill, getattr(images, split), Mask(**mask), device) for split in ("validation", "test")}
-    return DataFacts(counts, images.fingerprint, images.skipped, baseline)
+    return DataFacts(counts, images.fingerprint, images.skipped, baseline, images.prepared)
 
 
 def free_gpu_gib() -> float:

@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from search_spaces import SPACES
+from sweeper.checkpoints import checkpoints_of, place_of
 from sweeper.cli.summary import knobs_of, known_sweep, trial_document
 from sweeper.cli.tables import shorten
-from sweeper.errors import SweepStateError
+from sweeper.errors import StorageError, SweepStateError
 from sweeper.home import Home
 from sweeper.rows import Reader
 from sweeper.space import in_words
@@ -42,10 +43,19 @@ def trial_page(reader: Reader, name: str, trial: str, home: Path) -> dict[str, A
         "objective": sweep.tags["sweep.objective"],
         "in_words": [_knob_in_words(row["model"], knob, value) for knob, value in knobs_of(row).items()],
         "steps": steps.reset_index().to_dict("records"),
-        "checkpoints": [str(path.resolve()) for path in sorted(folder.glob(f"checkpoints/attempt-*/{row['trial']}/checkpoint_*"))],
+        **_checkpoints(Home(home), name, row["trial"]),
         "pictures": [str(picture.resolve())] if picture.exists() else [],
         "artifacts": row["artifacts"],
     }
+
+
+def _checkpoints(home: Home, name: str, trial: str) -> dict[str, Any]:
+    """Where a trial's checkpoints lie, the oldest first; why that is not known, where their place does not answer."""
+    try:
+        found = checkpoints_of(place_of(home, name), trial)
+    except StorageError as error:
+        return {"checkpoints": [], "checkpoints_unknown": str(error)}
+    return {"checkpoints": [checkpoint.public for checkpoint in reversed(found)], "checkpoints_unknown": ""}
 
 
 def print_trial(out: Console, page: dict[str, Any]) -> None:
@@ -65,6 +75,8 @@ def print_trial(out: Console, page: dict[str, Any]) -> None:
     for title, places in (("checkpoint", page["checkpoints"]), ("picture", page["pictures"])):
         for place in places:
             out.print(f"{title + ':':12} {place}", soft_wrap=True)
+    if page["checkpoints_unknown"]:
+        out.print(f"checkpoints: not known: {page['checkpoints_unknown']}", soft_wrap=True)
     out.print(f"artifacts:   {page['artifacts']}", soft_wrap=True)
 
 

@@ -18,6 +18,7 @@ CHECKS = (
     Check("files of the model", data.needed, 60),
     Check("MLflow store", store.tracking, 60, "start the store, or name another with --store"),
     Check("study", store.study, 60, "start the database, check the address and what lies between, or leave study out"),
+    Check("checkpoints", store.checkpoints, 60, "check the address, the network and the credentials, or leave checkpoints.storage out"),
     Check("token", ray_access.token),
     Check("job server", ray_access.job_server, 60, "check the address; Ray's job server listens at http://HEAD:8265"),
     Check("cluster", nodes.cluster, nodes.LIMIT_S + 15, "look at the head: ray status"),

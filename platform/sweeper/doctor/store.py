@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from sweeper.doctor.data import refused
+from sweeper.checkpoints import place_at
 from sweeper.doctor.finding import Finding, Question, first_line
 from sweeper.sqlite_reader import SqliteReader
 
@@ -39,6 +40,16 @@ def study(question: Question) -> list[Finding]:
 
     check_storage(question.spec)
     return [Finding("study", "the database answers")]
+
+
+def checkpoints(question: Question) -> list[Finding]:
+    """Whether the place of checkpoints that the spec names can be reached and written; the sweep's own folder is its home's to judge."""
+    storage = question.spec.checkpoints.storage if question.spec else None
+    if storage is None:
+        return []
+    place = place_at(storage)
+    place.require()
+    return [Finding("checkpoints", f"{place.public} takes a file and gives it back")]
 
 
 def _wrong_with_file(file: Path) -> Finding | None:
