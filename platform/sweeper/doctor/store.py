@@ -6,8 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from sweeper.doctor.data import refused
 from sweeper.checkpoints import place_at
+from sweeper.doctor.data import refused
 from sweeper.doctor.finding import Finding, Question, first_line
 from sweeper.sqlite_reader import SqliteReader
 
