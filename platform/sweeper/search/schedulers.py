@@ -12,6 +12,7 @@ from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, HyperBandScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers.hyperband import _Bracket
 
 from sweeper.capabilities import SCHEDULERS
 from sweeper.journal import TrialRecord
@@ -97,12 +98,34 @@ class NamedMedian(MedianStoppingRule):  # type: ignore[misc]
         return new
 
 
+class _CountingBracket(_Bracket):  # type: ignore[misc]
+    """A bracket that is full once it has had all of its trials.
+
+    Ray counts those that live: where fewer run at once than the first bracket holds, whose trials all run to their end, it is never full,
+    takes every trial of the sweep, and none is ever stopped.
+    """
+
+    def filled(self) -> bool:
+        return len(self._all_trials) >= self._n0
+
+
 class NamedHyperBand(HyperBandScheduler):  # type: ignore[misc]
     """Ray's HyperBand; a bracket whose trials all wait is looked at again.
 
     Ray looks at a bracket when one of its trials has a result. After a resume trials may be further than the next rung, so that all of
     them wait and none ever has one.
     """
+
+    def _create_bracket(self, s: int) -> _CountingBracket:
+        return _CountingBracket(
+            time_attr=self._time_attr,
+            max_trials=self._get_n0(s),
+            init_t_attr=self._get_r0(s),
+            max_t_attr=self._max_t_attr,
+            eta=self._eta,
+            s=s,
+            stop_last_trials=self._stop_last_trials,
+        )
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         chosen = super().choose_trial_to_run(tune_controller)
