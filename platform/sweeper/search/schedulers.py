@@ -106,7 +106,7 @@ class _CountingBracket(_Bracket):  # type: ignore[misc]
     """
 
     def filled(self) -> bool:
-        return len(self._all_trials) >= self._n0
+        return bool(len(self._all_trials) >= self._n0)
 
 
 class NamedHyperBand(HyperBandScheduler):  # type: ignore[misc]
