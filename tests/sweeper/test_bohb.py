@@ -3,7 +3,7 @@
 import math
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from toy_rooms import toy_rooms
 from sweeper.capabilities import ALGORITHMS, SCHEDULERS
 from sweeper.cli.tables import capability_notes
 from sweeper.errors import SpecError
+from sweeper.home import Home
 from sweeper.journal import TrialRecord
+from sweeper.runner import Outcome, run
 from sweeper.search import Assignment, Proposals
 from sweeper.search.algorithms import Draw, sampler, trial_seed
 from sweeper.search.bohb import hyperparameter, position_of, results_by_budget, value_at
@@ -232,6 +234,12 @@ def test_nothing_that_its_packages_say_reaches_the_screen(capfd: pytest.CaptureF
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.fixture
+def run_toy(local_ray: None, home: Home, new_progress: Callable[[], Any]) -> Callable[[Spec], Outcome]:
+    """Runs a sweep of the toy's on the tests' Ray."""
+    return lambda spec: run(spec, toy_rooms(), home, new_progress(), spec_name="from_a_test", fresh=True)
+
+
 def opened(folder: Path) -> Proposals:
     folder.mkdir(exist_ok=True)
     spec = spec_of()
@@ -275,6 +283,30 @@ def test_an_interrupted_sweep_draws_what_it_would_have_drawn(kept: bool, tmp_pat
     assert [record.trial for record in waiting] == [record.trial for record in records if record.state == "running"]
     assert run_through(again, 4) == expected
     assert all(type(record.knobs["rate"]) is float and type(record.knobs["kind"]) is str for record in expected)
+
+
+@needs_packages
+@pytest.mark.conformance
+def test_in_a_real_sweep_it_learns_while_trials_wait_at_their_rungs(
+    run_toy: Callable[[Spec], Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HyperBand's first rung is step 1: nearly all that is known when a trial is drawn are first steps of trials that are not ended."""
+    from hpbandster.optimizers.config_generators.bohb import BOHB
+
+    draw, drawn = BOHB.get_config, []
+
+    def watched(generator: BOHB, budget: int) -> Any:
+        configuration, told = draw(generator, budget)
+        drawn.append(told["model_based_pick"])
+        return configuration, told
+
+    monkeypatch.setattr(BOHB, "get_config", watched)
+    knobs = {"rate": {"low": 0.0, "high": 1.0}, "shift": "search"}
+    outcome = run_toy(spec_of(name="bohb", knobs=knobs, budget={"trials": 18, "epochs": 9}, seeds=0, pictures=0))
+    assert {record.state for record in outcome.records} == {"complete", "stopped"}
+    assert len(outcome.records) == len(drawn) + 1 == 18  # the first is the paper's
+    assert not any(drawn[:5])
+    assert any(drawn[5:])
 
 
 # --- that it is refused where it cannot be had ----------------------------------------------------------------------------------------

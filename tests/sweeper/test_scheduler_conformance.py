@@ -277,6 +277,32 @@ def test_the_median_rule_stops_what_is_worse_than_the_others_means_also_after_a_
     again.on_trial_complete(None, names["e"], {"step": 3, "diverged": "loss", "done": True})  # tells nothing
 
 
+def test_hyperbands_first_bracket_is_full_once_it_has_had_its_trials_however_few_run_at_once() -> None:
+    """Of nine steps the first bracket takes three trials to their end; the second compares five at step 3."""
+
+    class RayTrial:
+        status = "RUNNING"
+
+    made = scheduler(spec_of("hyperband"), "min", 9)
+
+    def decisions(trial: RayTrial) -> list[str]:
+        """Up to the first that does not let it go on."""
+        found = []
+        while not found or found[-1] == "CONTINUE":
+            found.append(made.on_trial_result(None, trial, {"step": len(found) + 1, "l2_hole": 1.0}))
+        return found
+
+    for _ in range(3):  # one at a time, each ended before the next begins
+        trial = RayTrial()
+        made.on_trial_add(None, trial)
+        assert decisions(trial) == ["CONTINUE"] * 8 + ["STOP"]
+        made.on_trial_remove(None, trial)
+    fourth, fifth = RayTrial(), RayTrial()
+    made.on_trial_add(None, fourth)
+    made.on_trial_add(None, fifth)
+    assert decisions(fourth) == ["CONTINUE", "CONTINUE", "PAUSE"]
+
+
 @pytest.fixture
 def ray_trial() -> Callable[[str], Any]:
     """What Ray hands to a scheduler: its own id, and the name in the sweep."""
