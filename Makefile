@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Ray starts a Python for every worker: without compiled bytecode each of them compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help quickstart test tour conformance faults lint lock wheel clean
+.PHONY: help quickstart test tour conformance faults cluster lint lock wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ conformance: .venv/.complete ## every algorithm and scheduler through ask, repor
 
 faults: .venv/.complete ## kill workers, drivers, nodes, stores and disks under real sweeps: about 15 minutes
 	$(BIN)/python -m pytest -q -m faults tests/sweeper
+
+cluster: .venv/.complete ## a cluster of three hosts on this machine, started, used and broken: about 5 minutes; needs root
+	$(BIN)/python -m pytest -q -rs -m cluster tests/cluster
 
 lint: .venv/.complete ## style, types, import rules
 	$(BIN)/ruff check .

@@ -55,12 +55,12 @@ class Driver:
         self.process.wait(30)
 
 
-def wait_for(condition: Callable[[], bool], patience_s: float = PATIENCE_S) -> bool:
+def wait_for(condition: Callable[[], bool], patience_s: float = PATIENCE_S, poll_s: float = POLL_S) -> bool:
     deadline = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(POLL_S)
+        time.sleep(poll_s)
     return True
 
 
