@@ -86,13 +86,14 @@ class Host:
         begun_at = output.stat().st_size if output.exists() else 0
         process = self.start(arguments, output, environment)
         try:
-            code = process.wait(patience_s)
+            code: int | str = process.wait(patience_s)
         except subprocess.TimeoutExpired:
             process.kill()
-            code = process.wait()
+            process.wait()
+            code = f"nothing after {patience_s} s"
         text = output.read_bytes()[begun_at:].decode(errors="replace")
         if code:
-            raise AssertionError(f"{' '.join(arguments)} in host {self.name} must succeed, but ended with {code}: {text}")
+            raise AssertionError(f"{' '.join(arguments)} in host {self.name} must succeed, but came to {code}: {text}")
         return text
 
     def kill(self) -> None:

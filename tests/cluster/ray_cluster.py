@@ -10,7 +10,7 @@ from tests.cluster.hosts import ROOT, Hosts
 from tests.sweeper.drivers import wait_for
 
 HEAD, WORKERS, CLIENT = "head", ("one", "two"), "client"
-PATIENCE_S = 240
+PATIENCE_S = 900  # for a busy machine; nothing waits longer than it must
 # what this small machine needs beyond the file: as many trials at once as there are hosts, little memory each, no project to install
 RAY_START = "ray start --num-cpus=1 --object-store-memory=100000000 --disable-usage-stats"
 SETTINGS = "SWEEP_INSTALL=none RAY_worker_niceness=0"
