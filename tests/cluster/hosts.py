@@ -10,11 +10,13 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.cluster.host_init import READY
@@ -40,6 +42,7 @@ Subsystem sftp internal-sftp
 """
 
 
+@cache
 def missing_here() -> str:
     """Why hosts cannot be made on this machine; empty where they can."""
     if os.geteuid() != 0:
@@ -69,22 +72,20 @@ class Host:
     folder: str
     environment: Mapping[str, str]
 
-    def start(self, arguments: Sequence[str], output: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def start(self, arguments: Sequence[str], output: Path) -> subprocess.Popen[bytes]:
         """Starts a command in the host, with its output in a file."""
         inside = ["nsenter", f"--target={self.init}", "--mount", "--uts", "--ipc", "--net", "--pid", f"--wdns={self.folder}", *arguments]
         with open(output, "ab") as file:
-            return subprocess.Popen(
-                inside, env={**self.environment, **(environment or {})}, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
-            )
+            return subprocess.Popen(inside, env=dict(self.environment), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
 
-    def run(self, *arguments: str, output: Path, patience_s: float = PATIENCE_S, environment: Mapping[str, str] | None = None) -> str:
+    def run(self, *arguments: str, output: Path, patience_s: float = PATIENCE_S) -> str:
         """Runs a command in the host to its end and gives what it has written.
 
         Raises:
             AssertionError: it failed, or took too long.
         """
         begun_at = output.stat().st_size if output.exists() else 0
-        process = self.start(arguments, output, environment)
+        process = self.start(arguments, output)
         try:
             code: int | str = process.wait(patience_s)
         except subprocess.TimeoutExpired:
@@ -98,7 +99,7 @@ class Host:
 
     def kill(self) -> None:
         """A power cut: every process of the host dies at once; the cable stays plugged in."""
-        os.kill(self.init, 9)
+        os.kill(self.init, signal.SIGKILL)
 
 
 @dataclass
@@ -234,10 +235,7 @@ def hosts_on_one_bridge() -> Iterator[Hosts]:
 def remove(folder: Path) -> None:
     """Ends the processes of a run, by what it has made, and removes its networks and its folder."""
     made = [line.split()[0] for line in ip("netns", "list").splitlines() if line.startswith(f"{PREFIX}-{folder.name}")]
-    for network in made:
-        for pid in processes_of(network):
-            _kill(pid)
-    if not wait_for(lambda: not any(processes_of(network) for network in made), PATIENCE_S):
+    if not wait_for(lambda: not _killed(made), PATIENCE_S):
         raise AssertionError(f"the hosts of {folder} must end, but do not: {[processes_of(network) for network in made]}")
     for network in made:
         ip("netns", "delete", network)
@@ -261,11 +259,15 @@ def _number_inside(pid: int) -> int:
     return int(next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[-1])
 
 
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, 9)
-    except ProcessLookupError:
-        return
+def _killed(networks: list[str]) -> list[int]:
+    """Kills the processes that are in networks, and gives those that there were."""
+    there = [pid for network in networks for pid in processes_of(network)]
+    for pid in there:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    return there
 
 
 def _identity(pid: int) -> str:
