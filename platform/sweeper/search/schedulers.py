@@ -114,7 +114,8 @@ class _WholeBracket(Bracket):  # type: ignore[misc]
         return bool(len(self._all_trials) >= self._n0)
 
     def cur_iter_done(self) -> bool:
-        return (self.closed or self.filled()) and bool(super().cur_iter_done())
+        whole = self.closed or self.filled() or self._halves == 0  # at the last rung nothing is compared
+        return whole and bool(super().cur_iter_done())
 
 
 class NamedHyperBand(HyperBandScheduler):  # type: ignore[misc]
