@@ -32,6 +32,7 @@ class Waiting(CnnAutoencoder):
 
     def _let_through(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         for batch in batches:
-            while batch.epoch and not (self.gates / str(batch.epoch)).exists():
+            epoch = int(batch.epoch)  # the batch tells its position in fractions of epochs
+            while epoch and not (self.gates / str(epoch)).exists():
                 time.sleep(POLL_S)
             yield batch
