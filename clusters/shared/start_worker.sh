@@ -19,4 +19,9 @@ if [ -z "${RAY_OVERRIDE_LABELS:-}" ]; then # a cloud's autoscaler sets it; elsew
     gpus=$(nvidia-smi --list-gpus 2> /dev/null | grep -c '^GPU' || true)
     set -- "$@" --labels "sweep/node-type=${SWEEP_NODE_TYPE:-$([ "$gpus" = 0 ] && echo cpu || echo "gpu$gpus")}"
 fi
-exec "$@"
+# Ray gives a start half a minute, and its autoscaler never comes back to a machine of one's own whose start has failed once
+for _ in 1 2 3; do
+    "$@" && exit
+    ray stop
+done
+exit 1
