@@ -95,6 +95,7 @@ class StopsItself(SilentProgress):
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("local_ray")
 def test_a_running_sweep_stops_when_asked_and_its_resume_does_not(
     rooms: Rooms, home: Home, store: Store, sweep: Sweep, tiny_spec: Callable[..., Spec], monkeypatch: pytest.MonkeyPatch
