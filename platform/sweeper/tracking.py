@@ -103,9 +103,7 @@ class Store:
                 self.experiment = found.experiment_id if found else self.client.create_experiment(EXPERIMENT, artifact_location=location)
         except _STORE_ERRORS as error:
             first = str(error).strip().splitlines()[0]
-            raise TrackingError(
-                f"an MLflow store must answer at {uri}, but it does not ({first}); check the address or the file"
-            ) from error
+            raise TrackingError(f"an MLflow store must answer at {uri}, but it does not ({first}); {_remedy(first)}") from error
 
     def sweep(self, name: str) -> SweepRow | None:
         """A sweep by its name."""
@@ -306,6 +304,15 @@ def look(uri: str) -> str:
 
 def _sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def _remedy(told: str) -> str:
+    """What helps where a store does not open."""
+    if "401" in told or "403" in told:
+        return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, as its server knows you"
+    if "CERTIFICATE_VERIFY_FAILED" in told:
+        return "name the authority that has signed its server's certificate with MLFLOW_TRACKING_SERVER_CERT_PATH"
+    return "check the address or the file"
 
 
 def _probe(path: Path) -> None:
