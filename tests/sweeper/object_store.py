@@ -1,7 +1,9 @@
 """A server that speaks Amazon's S3, on this machine, that can be stopped and started again with what it holds."""
 
 import logging
+import os
 import socket
+from itertools import count
 from typing import Any
 
 import boto3
@@ -16,9 +18,7 @@ class ObjectStore:
 
     def __init__(self) -> None:
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = _free_port()
         self._server: ThreadedMotoServer | None = None
         self.start()
         self.client.create_bucket(Bucket=BUCKET)
@@ -58,3 +58,12 @@ class ObjectStore:
 
     def write(self, key: str, content: bytes) -> None:
         self.client.put_object(Bucket=BUCKET, Key=key, Body=content)
+
+
+def _free_port() -> int:
+    """A port that the kernel gives to no connection while the server is stopped: below those that it draws from."""
+    for port in count(20_000 + os.getpid() % 5_000):
+        with socket.socket() as tried:
+            if tried.connect_ex(("127.0.0.1", port)):
+                return port
+    raise AssertionError("count() has no end")

@@ -1,6 +1,6 @@
 """Real sweeps whose checkpoints lie elsewhere than in their folder: in a bucket on a server that speaks S3, and in another folder."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,16 @@ class Watching(SilentProgress):
         self._at_result(self._results)
 
 
+def steps_saved(objects: Iterable[str]) -> dict[str, int]:
+    """For how many steps each trial has had a checkpoint in the first attempt."""
+    parts = [name.split("/") for name in objects if name.endswith("/checkpoint.pt")]
+    return {trial: max(int(each[2][-6:]) + 1 for each in parts if each[1] == trial) for trial in {each[1] for each in parts}}
+
+
 @pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("how", ["the disk is full", pytest.param("the bucket is away", marks=pytest.mark.faults)])
 def test_a_sweep_in_a_bucket_is_interrupted_goes_on_keeps_its_quota_and_is_removed(
+    how: str,
     object_store: ObjectStore,
     tiny_spec: Callable[..., Spec],
     rooms: Rooms,
@@ -59,18 +67,23 @@ def test_a_sweep_in_a_bucket_is_interrupted_goes_on_keeps_its_quota_and_is_remov
     session.save(tmp_path)
     one = size_of(tmp_path)
     quota = 3.5 * one
-    rules = {"keep": 1, "quota_gib": quota / GIB, "best": 1, "storage": object_store.address("sweeps")}
+    rules = {"keep": 1, "quota_gib": quota / GIB, "storage": object_store.address("sweeps")}
     spec = tiny_spec(spec.name, knobs={"learning_rate": RATES}, budget={"trials": TRIALS, "epochs": EPOCHS}, pictures=1, checkpoints=rules)
     prefix = f"sweeps/{spec.name}/checkpoints"
 
-    def take_away(results: int) -> None:
+    def interrupt(results: int) -> None:
+        if results == 3 and how == "the disk is full":
+            raise StorageError("the sweep's own folder is full")
         if results == 3:
             object_store.stop()
 
-    with pytest.raises(StorageError, match=r"checkpoints.storage must be reachable and writable from every node") as caught:
-        run(spec, rooms, home, Watching(take_away), spec_name="from_a_test", fresh=True)
-    assert SECRET not in str(caught.value)
-    object_store.start()
+    with pytest.raises(StorageError) as caught:
+        run(spec, rooms, home, Watching(interrupt), spec_name="from_a_test", fresh=True)
+    if how == "the bucket is away":
+        assert "checkpoints.storage must be reachable and writable from every node" in str(caught.value)
+        assert SECRET not in str(caught.value)
+        object_store.start()
+    saved = steps_saved(object_store.objects(prefix))
     before = read_trials(home.folder(spec.name))
     assert max(len(record.results) for record in before.values()) >= 1
     assert "complete" not in {record.state for record in before.values()}
@@ -86,10 +99,15 @@ def test_a_sweep_in_a_bucket_is_interrupted_goes_on_keeps_its_quota_and_is_remov
     best = outcome.best
     assert best is not None
     kept = sorted({name.rpartition("/")[0] for name in object_store.objects(prefix) if "/checkpoint_" in name})
-    assert {name.split("/")[1] for name in kept} == {best.trial}
-    continued = len(before[best.trial].results) if best.trial in before else 0
-    assert kept[-1].startswith(f"attempt-002/{best.trial}/checkpoint_")
-    assert int(kept[-1][-6:]) >= EPOCHS - continued - 1
+    assert [name.split("/")[1] for name in sorted(kept, key=lambda name: name.split("/")[1])] == sorted(
+        record.trial for record in outcome.records
+    )
+    assert saved
+    for trial, steps in saved.items():  # each went on from what it had, and did not begin anew
+        (newest,) = (name for name in kept if name.split("/")[1] == trial)
+        assert newest.startswith("attempt-002/")
+        assert int(newest[-6:]) <= EPOCHS - steps - 1
+    (bests,) = (name for name in kept if name.split("/")[1] == best.trial)
     assert not (home.folder(spec.name) / "checkpoints").exists()
 
     assert [path.name for path in outcome.pictures] == [f"{best.trial}.png"]
@@ -98,11 +116,11 @@ def test_a_sweep_in_a_bucket_is_interrupted_goes_on_keeps_its_quota_and_is_remov
     assert SECRET not in told
     assert "s3://masked@" in told
     sent = Path(client.download_artifacts(outcome.run_id, "best/checkpoint.pt", str(tmp_path))).read_bytes()
-    assert sent == object_store.read(f"{prefix}/{kept[-1]}/checkpoint.pt")
+    assert sent == object_store.read(f"{prefix}/{bests}/checkpoint.pt")
     where = ("--home", str(home.root))
     page = sweep("show", spec.name, "--trial", best.trial, "--json", *where)
     assert page.code == 0
-    assert kept[-1] in page.out
+    assert bests in page.out
     assert SECRET not in page.out
     assert sweep("pictures", spec.name, "--to", str(tmp_path / "grid.png"), *where).code == 0
     assert (tmp_path / "grid.png").stat().st_size > 0
