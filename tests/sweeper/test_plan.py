@@ -15,6 +15,7 @@ from sweeper.spec import Spec
 from tests.sweeper.conftest import Done, Said
 
 
+@pytest.mark.faults
 def test_a_finished_sweeps_own_figures_are_taken(
     run_spec: Callable[..., Done], tiny_spec: Callable[..., Spec], home: Home, sweep: Callable[..., Said]
 ) -> None:

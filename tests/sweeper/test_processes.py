@@ -87,6 +87,7 @@ def test_the_identity_of_a_trial_of_one_process_is_what_it_was_before_there_were
     assert identity(replace(request, processes=2), "search", 2, "code", "data") != "cd27d1799fd50af3"
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(900)  # Ray gives its workers the least priority: on a busy machine, minutes instead of seconds
 @pytest.mark.usefixtures("local_ray")
 def test_a_sweep_goes_on_after_its_worker_was_killed_and_leaves_no_process_behind(
