@@ -14,6 +14,7 @@ import torch
 RAY = "local_ray"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Groups the tests for several processes."""
     on_ray = {item.path for item in items if RAY in getattr(item, "fixturenames", ())}
