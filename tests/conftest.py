@@ -1,7 +1,7 @@
 """Fixtures of the whole suite: a data folder that is thrown away, and the real image sets where they are there.
 
-The suite may run in several processes (`-n 2 --dist loadgroup`): a file's tests stay together, and what needs the one local Ray is
-one group, so that no second Ray is started.
+The suite may run in several processes (`-n 2 --dist loadfile`): a file's tests stay together, so that what they share is made once, and each
+process that needs the local Ray has one of its own.
 """
 
 import os
@@ -10,16 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
-RAY = "local_ray"
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups the tests for several processes."""
-    on_ray = {item.path for item in items if RAY in getattr(item, "fixturenames", ())}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(RAY if item.path in on_ray else str(item.path)))
 
 
 def pytest_configure(config: pytest.Config) -> None:
