@@ -123,6 +123,18 @@ def test_a_mistake_is_told_with_its_remedy(tmp_path: Path, script: str, argument
     assert told in said.stderr
 
 
+@pytest.mark.parametrize(("failures", "code"), [(0, 0), (2, 0), (3, 1)])
+def test_a_worker_whose_start_fails_tries_again_twice(tmp_path: Path, commands: str, failures: int, code: int) -> None:
+    tried = tmp_path / "tried"
+    ray = tmp_path / "bin" / "ray"
+    ray.write_text(f'#!/bin/sh\necho "$@" >> {tried}\n[ "$1" = stop ] || [ $(grep -c ^start {tried}) -gt {failures} ]\n')
+    script = [str(SHARED / "start_worker.sh"), "ray", "start", "--address=10.0.0.5:6379"]
+    said = run(tmp_path, *script, SWEEP_HOME=str(tmp_path), RAY_HEAD_IP="10.0.0.5", PATH=commands)
+    assert said.returncode == code, said.stderr
+    starts = [line for line in tried.read_text().splitlines() if line.startswith("start --address=10.0.0.5:6379")]
+    assert len(starts) == min(failures + 1, 3)
+
+
 def test_a_spec_that_is_not_there_is_told_when_data_are_prepared(tmp_path: Path) -> None:
     variables = {"PYTHONPATH": f"{TOP / 'platform'}:{TOP}", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     said = run(tmp_path, str(SHARED / "prepare_data.sh"), "no_such_spec", SWEEP_HOME=str(tmp_path), **variables)
