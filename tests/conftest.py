@@ -1,7 +1,7 @@
 """Fixtures of the whole suite: a data folder that is thrown away, and the real image sets where they are there.
 
-The suite may run in several processes (`-n 2 --dist loadfile`): a file's tests stay together, so that what they share is made once, and each
-process that needs the local Ray has one of its own.
+The suite may run in several processes (`-n 2 --dist loadfile`): a file's tests stay together, so that what they share is made once, and
+each process that needs the local Ray has one of its own.
 """
 
 import os
