@@ -15,7 +15,7 @@ quickstart: .venv/.complete ## environment, data, a real sweep, its table and pi
 	$(BIN)/python -m reports.build
 
 test: .venv/.complete ## the default test suite
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 tour: .venv/.complete ## type the README's tour: two minutes on 2 cores
 	$(BIN)/python -m pytest -q -m tour tests/test_readme.py
