@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,9 @@ class Driver:
             self._separate(chosen)
         if self.spec.retrain and not any(self._measured(record) for record in chosen):
             self.run.progress.note("the budget leaves no final run: the best trial is measured on the test split as the search trained it")
-            self._train_finals([(best[0], 0)], retrain=False)
+            taken = (self.run.journal.trials.get(self._final_name(best[0], index)) for index in count())
+            free = next(index for index, record in enumerate(taken) if record is None or record.state not in ENDED)
+            self._train_finals([(best[0], free)], retrain=False)  # beside a final run that the budget has cut off
 
     def leaders(self) -> list[TrialRecord]:
         """Search trials that have a value and break no limit, the best first."""
