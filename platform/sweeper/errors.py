@@ -27,3 +27,8 @@ class StudyError(SweepError, OSError):
 
 class SweepStateError(SweepError, RuntimeError):
     """A sweep that is not there, is there already, is finished, or is being run by another process."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its kind where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

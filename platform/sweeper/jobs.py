@@ -19,7 +19,7 @@ import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient
 
-from sweeper.errors import ResourceError, SweepStateError
+from sweeper.errors import ResourceError, SweepStateError, first_line
 
 SWEEP_KEY, CODE_KEY = "sweep", "code"
 GREETING_S, ANSWER_S = 10, 60
@@ -191,16 +191,16 @@ class JobServer:
             ) from error
         except (requests.JSONDecodeError, KeyError, requests.HTTPError) as error:
             raise ResourceError(
-                f"Ray's job server must answer at {self.address}, but something else does ({_first_line(error)}); "
+                f"Ray's job server must answer at {self.address}, but something else does ({first_line(error)}); "
                 "check the address: its port is 8265 by default"
             ) from error
         except (OSError, TimeoutError) as error:  # requests' own errors are OSErrors
             raise ResourceError(
-                f"Ray's job server must answer at {self.address}, but none does ({_first_line(error)}); check the address, "
+                f"Ray's job server must answer at {self.address}, but none does ({first_line(error)}); check the address, "
                 "that the cluster is up, and that its port can be reached from here"
             ) from error
         except RuntimeError as error:
-            raise ResourceError(f"the job server at {self.address} must take the request, but does not: {_first_line(error)}") from error
+            raise ResourceError(f"the job server at {self.address} must take the request, but does not: {first_line(error)}") from error
 
 
 class _Client(JobSubmissionClient):  # type: ignore[misc]
@@ -239,7 +239,3 @@ def _job(details: JobDetails) -> Job:
         started_s=(details.start_time or 0) / 1000,
         message=details.message or "",
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

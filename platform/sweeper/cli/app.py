@@ -22,6 +22,7 @@ from sweeper.cli.options import (
     model_names,
     output_file,
     print_json,
+    set_data_dir,
     spec_names,
 )
 from sweeper.cli.screen import err, out
@@ -70,8 +71,7 @@ def run(
 
     rooms = installed_rooms()
     fields = read_spec(spec, overrides or [])
-    if data_dir is not None and isinstance(fields.get("data"), dict):
-        fields["data"].setdefault("data_dir", str(Path(data_dir).expanduser().resolve()))
+    set_data_dir(fields, data_dir)
     checked = validate(fields, rooms)
     place = Home(home, store)
     if dry_run:

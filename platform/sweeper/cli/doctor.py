@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from sweeper.cli.options import DataDirOption, HomeOption, JsonOption, StoreOption, print_json, spec_names
+from sweeper.cli.options import DataDirOption, HomeOption, JsonOption, StoreOption, print_json, set_data_dir, spec_names
 from sweeper.cli.screen import out
 from sweeper.errors import SpecError
 from sweeper.home import DEFAULT_STORE, Home
@@ -88,8 +88,7 @@ def _spec(where: str, rooms: "Rooms", data_dir: str | None) -> "tuple[list[Findi
 
     try:
         fields = read_spec(where)
-        if data_dir is not None and isinstance(fields.get("data"), dict):
-            fields["data"].setdefault("data_dir", str(Path(data_dir).expanduser().resolve()))
+        set_data_dir(fields, data_dir)
         checked = validate(fields, rooms)
     except SpecError as error:
         return [Finding("spec", str(error), "fault", "mend what is named; its data, study and resources are not looked at before")], None

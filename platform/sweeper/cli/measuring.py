@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweeper.checkpoints import place_of, size_of
+from sweeper.cli.options import set_data_dir
 from sweeper.cli.rooms import data_bytes, measured_epoch, open_session
 from sweeper.driver import session_request
 from sweeper.errors import SweepStateError
@@ -25,8 +26,7 @@ ENGINES_VALUES = {"wall_s", *COSTS}  # what `SweepTrial` adds to a session's met
 def spec_to_plan(where: str, rooms: Rooms, data_dir: str | None) -> Spec:
     """A spec, validated, with the data folder that the user has named. Raises SpecError."""
     fields = read_spec(where)
-    if data_dir is not None and isinstance(fields.get("data"), dict):
-        fields["data"].setdefault("data_dir", str(Path(data_dir).expanduser().resolve()))
+    set_data_dir(fields, data_dir)
     return validate(fields, rooms)
 
 

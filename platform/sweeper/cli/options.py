@@ -82,3 +82,9 @@ def output_file(path: Path, suffixes: Iterable[str]) -> Path:
     if not path.absolute().parent.is_dir():
         raise SpecError(f"--to must lie in a folder that exists, but {path.absolute().parent} does not; make it first")
     return path
+
+
+def set_data_dir(fields: dict[str, Any], data_dir: str | None) -> None:
+    """Puts --data-dir into a spec's fields, where they name no folder themselves."""
+    if data_dir is not None and isinstance(fields.get("data"), dict):
+        fields["data"].setdefault("data_dir", str(Path(data_dir).expanduser().resolve()))

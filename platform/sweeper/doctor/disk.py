@@ -6,7 +6,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper.doctor.finding import Finding, Question, first_line
+from sweeper.doctor.finding import Finding, Question
+from sweeper.errors import first_line
 
 GIB = 2**30
 LEAST_HOME_BYTES = 64 * 2**20  # a few checkpoints; a journal stops at 1 MiB

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sweeper.errors import SweepError
+from sweeper.errors import SweepError, first_line
 from sweeper.home import Home
 from sweeper.rooms import Rooms
 from sweeper.spec import Spec
@@ -128,8 +128,3 @@ def told(check: str, error: Exception, node: str = "") -> Finding:
     text = str(error).strip() or type(error).__name__
     found, _, remedy = text.rpartition("; ") if "; " in text else (text, "", "see the message")
     return Finding(check, found, "fault", remedy, node)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its kind where it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

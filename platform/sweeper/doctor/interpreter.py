@@ -9,7 +9,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from sweeper.doctor.finding import Finding, Question, first_line
+from sweeper.doctor.finding import Finding, Question
+from sweeper.errors import first_line
 
 LEAST_PYTHON = (3, 11)
 PACKAGE = "inpaint-sweeps"

@@ -8,7 +8,8 @@ from urllib.parse import quote, urlsplit
 
 from sweeper.checkpoints import place_at
 from sweeper.doctor.data import refused
-from sweeper.doctor.finding import Finding, Question, first_line
+from sweeper.doctor.finding import Finding, Question
+from sweeper.errors import first_line
 from sweeper.sqlite_reader import SqliteReader
 
 ANOTHER = "name another with --store or MLFLOW_TRACKING_URI"

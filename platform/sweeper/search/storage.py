@@ -15,7 +15,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from sweeper.errors import StudyError
+from sweeper.errors import StudyError, first_line
 from sweeper.spec import Spec
 
 FILE = "study.db"
@@ -68,7 +68,7 @@ def open_study(spec: Spec, folder: Path, directions: list[str]) -> tuple[optuna.
     except _ERRORS as error:
         if "locked" in str(error) or not path.exists():
             raise StudyError(
-                f"{path} must be readable and writable, but it is not ({_first_line(error)}); check the folder, and end what else holds it"
+                f"{path} must be readable and writable, but it is not ({first_line(error)}); check the folder, and end what else holds it"
             ) from error
     for file in (path, *folder.glob(f"{FILE}-*")):  # what SQLite left beside it belongs to the damaged one
         file.replace(file.with_name(file.name.replace(FILE, DAMAGED)))
@@ -111,7 +111,7 @@ def _reached(url: str) -> RDBStorage:
         return _storage(url)
     except _ERRORS as error:
         raise StudyError(
-            f"study: a database that Optuna can use must answer at {_shown(url)}, but none does ({_first_line(error)}); "
+            f"study: a database that Optuna can use must answer at {_shown(url)}, but none does ({first_line(error)}); "
             "check the address and that its driver is installed, or leave study out"
         ) from error
 
@@ -143,7 +143,3 @@ def _shown(url: str) -> str:
         return make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
         return "the given address"
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
