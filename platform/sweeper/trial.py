@@ -38,7 +38,6 @@ class TrialPlan:
         stop_collapsed: end a trial whose adversarial game has collapsed.
         constraints: limits; a model that breaks one by its size alone is not trained.
         user_modules: folder in which a user's own model is looked for, after everything that is installed; "" = nowhere else.
-        storage: folder of the checkpoints, as the driver sees it; empty = not looked at.
         gpu_memory_gib: GPU memory that a trial asks for; None = not looked at.
         storage: folder or bucket's address of the checkpoints, as the driver sees it; empty = not looked at.
         elsewhere: whether that is another place than the sweep's own folder, which the driver watches itself.
@@ -50,8 +49,8 @@ class TrialPlan:
     stop_collapsed: bool = True
     constraints: tuple[Constraint, ...] = ()
     user_modules: str = ""
-    storage: str = ""
     gpu_memory_gib: float | None = None
+    storage: str = ""
     elsewhere: bool = False
 
 

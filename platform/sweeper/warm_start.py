@@ -8,7 +8,8 @@ from sweeper.home import Home
 from sweeper.journal import read_trials
 from sweeper.rooms import Rooms
 from sweeper.space import KnobSearch
-from sweeper.spec import Spec, read_spec
+from sweeper.spec import Spec
+from sweeper.spec_file import read_spec
 from sweeper.validation import validate
 
 Configuration = tuple[str, dict[str, Any]]

@@ -18,7 +18,7 @@ from reports.layers_page import layers_csv, layers_page
 from reports.selection import read_sweeps
 from sweeper.cli.rooms import installed_rooms
 from sweeper.home import Home
-from sweeper.spec import shipped
+from sweeper.spec_file import shipped
 from tests.reports.conftest import Filler
 
 GOOD: dict[str, Any] = {

@@ -9,7 +9,8 @@ import yaml
 
 from sweeper.errors import SpecError
 from sweeper.rooms import Rooms
-from sweeper.spec import Mask, Range, Spec, read_spec, shipped
+from sweeper.spec import Mask, Range, Spec
+from sweeper.spec_file import read_spec, shipped
 from sweeper.validation import validate
 
 

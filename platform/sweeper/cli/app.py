@@ -66,7 +66,7 @@ def run(
     from sweeper.cli.dry_run import dry_run as say_what_would_run
     from sweeper.cli.launch import launch
     from sweeper.cli.rooms import installed_rooms
-    from sweeper.spec import read_spec
+    from sweeper.spec_file import read_spec
     from sweeper.validation import validate
 
     rooms = installed_rooms()
@@ -134,7 +134,7 @@ def sync(
     """Send MLflow what it could not take while a sweep ran; a second time nothing is sent twice."""
     from sweeper.cli.launch import send
     from sweeper.cli.rooms import installed_rooms
-    from sweeper.spec import read_spec
+    from sweeper.spec_file import read_spec
     from sweeper.validation import validate
 
     rooms, place = installed_rooms(), Home(home, store)
@@ -195,7 +195,7 @@ def specs(as_json: JsonOption = False) -> None:
     """List the specs that come with the engine."""
     import yaml
 
-    from sweeper.spec import shipped
+    from sweeper.spec_file import shipped
 
     described = {name: yaml.load(path.read_text(), yaml.CSafeLoader).get("description", "") for name, path in shipped().items()}
     if as_json:
@@ -265,7 +265,7 @@ def _go_on(name: str, place: Home, address: str | None, change: "Callable[[Spec,
     """Runs a sweep that was begun before."""
     from sweeper.cli.launch import launch
     from sweeper.cli.rooms import installed_rooms
-    from sweeper.spec import read_spec
+    from sweeper.spec_file import read_spec
     from sweeper.tracking import Store
     from sweeper.validation import validate
 

@@ -61,7 +61,7 @@ def _question(where: str | None, home: Home, address: str | None, data_dir: str 
         SpecError: there is no such spec.
     """
     from sweeper.doctor import Finding, Question
-    from sweeper.spec import shipped
+    from sweeper.spec_file import shipped
 
     if where is not None and where not in shipped() and not Path(where).is_file():
         raise SpecError(f"a spec must be one of {', '.join(shipped())} or a file's path, but got {where!r}; name one of these")
@@ -83,7 +83,7 @@ def _question(where: str | None, home: Home, address: str | None, data_dir: str 
 def _spec(where: str, rooms: "Rooms", data_dir: str | None) -> "tuple[list[Finding], Spec | None]":
     """The spec as `sweep run` would take it, and whether it is valid."""
     from sweeper.doctor import Finding
-    from sweeper.spec import read_spec
+    from sweeper.spec_file import read_spec
     from sweeper.validation import validate
 
     try:

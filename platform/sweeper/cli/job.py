@@ -21,7 +21,7 @@ from sweeper.cli.screen import err
 from sweeper.errors import ResourceError, SweepError
 from sweeper.home import Home
 from sweeper.provenance import JOB_VARIABLE, PROJECT, version_tags
-from sweeper.spec import read_spec
+from sweeper.spec_file import read_spec
 
 MODULES = "modules"
 TAKEN = 3

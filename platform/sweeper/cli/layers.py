@@ -9,7 +9,7 @@ from sweeper.cli.rooms import first_mask
 from sweeper.cli.tables import network_table
 from sweeper.errors import SpecError
 from sweeper.rooms import Rooms
-from sweeper.spec import set_field
+from sweeper.spec_file import set_field
 
 
 def print_layers(

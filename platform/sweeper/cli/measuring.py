@@ -17,7 +17,8 @@ from sweeper.journal import ENDED, read_trials
 from sweeper.planning import Work
 from sweeper.rooms import Rooms, SessionRequest
 from sweeper.space import first_configuration, resolve
-from sweeper.spec import COSTS, SEED, Spec, read_spec
+from sweeper.spec import COSTS, SEED, Spec
+from sweeper.spec_file import read_spec
 from sweeper.validation import validate
 
 ENGINES_VALUES = {"wall_s", *COSTS}  # what `SweepTrial` adds to a session's metrics

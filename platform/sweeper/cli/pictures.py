@@ -14,7 +14,8 @@ from sweeper.home import Home
 from sweeper.journal import read_trials
 from sweeper.retention import checkpoints_for
 from sweeper.rooms import Rooms, SessionRequest
-from sweeper.spec import Spec, read_spec
+from sweeper.spec import Spec
+from sweeper.spec_file import read_spec
 from sweeper.validation import validate
 
 

@@ -5,7 +5,7 @@ from sweeper.home import Home
 from sweeper.journal import read_trials
 from sweeper.keepsakes import plot
 from sweeper.search.plots import Drawn
-from sweeper.spec import read_spec
+from sweeper.spec_file import read_spec
 from sweeper.validation import validate
 
 

@@ -41,7 +41,7 @@ def submit(
 ) -> None:
     """Run a sweep on a cluster, driver and all: this machine may be switched off once it has begun."""
     from sweeper.cli.rooms import installed_rooms
-    from sweeper.spec import read_spec
+    from sweeper.spec_file import read_spec
     from sweeper.validation import validate
 
     shipped = _is_shipped(code)
