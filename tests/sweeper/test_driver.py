@@ -56,6 +56,7 @@ def test_asked_to_train_afresh_it_does(first: Done, run_spec: Sweep, tiny_spec: 
     assert searches(again)[0].results[1]["l2_hole"] == searches(first)[0].results[1]["l2_hole"]
 
 
+@pytest.mark.conformance
 def test_a_model_that_breaks_a_limit_never_wins(run_spec: Sweep, tiny_spec: TinySpec, rooms: Rooms) -> None:
     plain = tiny_spec("sizes")
     at_512 = rooms.layers("cnn_autoencoder", {"base_filters": 16, "bottleneck": 512}, plain.data.model_dump(), plain.mask.model_dump())
@@ -134,6 +135,7 @@ def test_the_search_leaves_the_finals_their_share(run_spec: Sweep, tiny_spec: Ti
     assert len(searches(done)) < 500
 
 
+@pytest.mark.conformance
 def test_an_extension_goes_on_where_the_sweep_ended(run_spec: Sweep, tiny_spec: TinySpec, home: Home) -> None:
     spec = tiny_spec(
         "grown",
@@ -174,6 +176,7 @@ def test_what_is_no_extension_is_refused(changes: dict[str, float], said: str, f
     assert not any(event["event"] == "extend" for event in first.journal)
 
 
+@pytest.mark.conformance
 def test_the_best_of_an_earlier_sweep_comes_early(first: Done, run_spec: Sweep, tiny_spec: TinySpec) -> None:
     knobs = {"learning_rate": {"low": 1e-4, "high": 1e-2}, "bottleneck": [256, 512]}
     warm = {"sweeps": ["known-first"], "configurations": [{"learning_rate": 2e-3, "bottleneck": 256}]}
@@ -184,6 +187,7 @@ def test_the_best_of_an_earlier_sweep_comes_early(first: Done, run_spec: Sweep, 
     assert tried == [(1e-3, 512), (2e-3, 256), (1e-3, 256)]  # the paper's, the hand-written one, the earlier best
 
 
+@pytest.mark.conformance
 def test_several_models_stand_on_one_leaderboard(run_spec: Sweep, tiny: Callable[..., dict[str, Any]], rooms: Rooms) -> None:
     small = {"base_filters": 16, "batch_images": 32}
     knobs = {"cnn_autoencoder": small | {"bottleneck": 256, "dropout": [0.0, 0.2]}, "dcgan": small}

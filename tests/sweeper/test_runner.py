@@ -258,6 +258,7 @@ def test_the_best_is_trained_again_under_fresh_seeds_and_tested_once(searched: D
     assert again.evaluate("test")["l2_hole"] == pytest.approx(tested_value, rel=1e-3)
 
 
+@pytest.mark.conformance
 def test_a_grid_of_which_every_point_is_wanted_on_the_test_split(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
     rates = [1e-4, 1e-2]
     done = run_spec(
@@ -443,6 +444,7 @@ def test_the_study_learns_of_what_went_wrong(fated: Done) -> None:
     assert states == failed | {"well": "COMPLETE", "collapse": "PRUNED"}
 
 
+@pytest.mark.conformance
 def test_a_model_that_gives_no_layer_table_is_swept_without_one(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
     spec = tiny_spec(
         "paired",
@@ -493,6 +495,7 @@ def stored(done: Done) -> dict[str, tuple[str, list[tuple[int, float, int]]]]:
     }
 
 
+@pytest.mark.faults
 def test_a_store_that_is_lost_on_the_way_gets_everything_later(
     run_spec: Callable[[Spec], Done], tiny_spec: TinySpec, rooms: Rooms, home: Home, store_away: Callable[..., None]
 ) -> None:
@@ -534,6 +537,7 @@ def test_a_store_that_is_lost_on_the_way_gets_everything_later(
     assert len(client.get_metric_history(parent.info.run_id, "ring_mean_test_l2_hole")) == 1
 
 
+@pytest.mark.faults
 def test_a_trial_that_runs_out_of_memory_is_tried_again_alone(
     run_spec: Callable[[Spec], Done], tiny_spec: TinySpec, tmp_path: Path
 ) -> None:
@@ -619,6 +623,7 @@ def test_a_sweep_whose_folder_is_full_or_gone_ends_with_one_message_and_goes_on_
     assert {run.info.status for run in done.children.values()} == {"FINISHED"}
 
 
+@pytest.mark.faults
 def test_checkpoints_stay_below_the_quota_and_the_bests_survive(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec, home: Home) -> None:
     trials, running = 4, 2
     spec = tiny_spec("kept", knobs={"learning_rate": RATES}, budget={"trials": trials, "epochs": 4}, checkpoints={"best": 1}, pictures=1)

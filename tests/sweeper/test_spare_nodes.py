@@ -75,6 +75,7 @@ def tools(tmp_path: Path) -> str:
     return f"{tool.parent}:{os.environ['PATH']}"
 
 
+@pytest.mark.conformance
 def test_trials_share_gpus_by_the_memory_they_need(
     tools: str, tmp_path: Path, driver_environment: dict[str, str], ended: list[Driver]
 ) -> None:

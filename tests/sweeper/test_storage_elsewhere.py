@@ -50,8 +50,9 @@ def steps_saved(objects: Iterable[str]) -> dict[str, int]:
     return {trial: max(int(each[2][-6:]) + 1 for each in parts if each[1] == trial) for trial in {each[1] for each in parts}}
 
 
+@pytest.mark.faults
 @pytest.mark.usefixtures("local_ray")
-@pytest.mark.parametrize("how", ["the disk is full", pytest.param("the bucket is away", marks=pytest.mark.faults)])
+@pytest.mark.parametrize("how", ["the disk is full", "the bucket is away"])
 def test_a_sweep_in_a_bucket_is_interrupted_goes_on_keeps_its_quota_and_is_removed(
     how: str,
     object_store: ObjectStore,

@@ -68,6 +68,7 @@ def finished(
         second.end()
 
 
+@pytest.mark.conformance
 def test_every_trial_is_in_the_study_and_in_the_store_once(finished: tuple[Path, str]) -> None:
     root, _ = finished
     (summary,) = optuna.get_all_study_summaries(f"sqlite:///{Home(root).folder(NAME) / 'study.db'}")
@@ -82,6 +83,7 @@ def test_every_trial_is_in_the_study_and_in_the_store_once(finished: tuple[Path,
         assert complete[int(row["trial"].split("-")[1])] == pytest.approx(values)
 
 
+@pytest.mark.conformance
 def test_the_front_is_printed(finished: tuple[Path, str]) -> None:
     root, text = finished
     rows = Store(Home(root).store_uri, create=False).trials(NAME).to_dict("records")
