@@ -5,7 +5,8 @@
     source: author, title, where it appeared
     caption: what the figure shows
     place: where it stands in the source
-    fill: sweep run maggiordomo_context_encoder              # the command that trains what is drawn
+    stand_in: wild cats, for Places2                         # images that are not the source's: what stands for what
+    sweeps: [maggiordomo_context_encoder]                    # the shipped specs that train what is drawn; or say how in `fill`
     where: {spec: maggiordomo_context_encoder}               # conditions that hold for every line
     panels:
       - title: losses
@@ -24,7 +25,7 @@ from pathlib import Path
 from pydantic import Field
 
 from reports.errors import ReportError
-from reports.table import NAME, Named, Part, Where, read_subfolder
+from reports.table import NAME, Filled, Part, Where, read_subfolder
 
 FOLDER = "curves"
 
@@ -46,14 +47,14 @@ class Panel(Part):
     lines: tuple[Line, ...] = Field(min_length=1)
 
 
-class Curves(Named):
+class Curves(Filled):
     """A figure over epochs; see the module's docstring."""
 
     number: str = Field(pattern=NAME)
     source: str
     caption: str
     place: str
-    fill: str
+    stand_in: str = ""
     where: Where = Where()
     panels: tuple[Panel, ...] = Field(min_length=1)
     notes: tuple[str, ...] = ()

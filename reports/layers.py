@@ -9,7 +9,7 @@
     knobs: {filter_px: 3}            # its knobs,
     image_px: 32                     # its images,
     mask: centre 12 px               # and its holes; what is left out does not matter
-    fill: sweep run my_autoencoder   # a command after which there is such a run, where one comes with the project
+    sweeps: [my_autoencoder]         # shipped specs after which there is such a run, where there are such
     network: network                 # of the model's networks the one that the table shows,
     part: encoder                    # and the modules of it whose path begins so; left out = all
     rows:
@@ -30,7 +30,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from reports.errors import ReportError
-from reports.table import NAME, Named, Part, Where, read_subfolder
+from reports.table import NAME, Filled, Part, Where, read_subfolder
 from search_spaces import SPACES, Value
 
 FOLDER = "layers"
@@ -115,7 +115,7 @@ class LayerRow(Part):
         return [re.sub(r"[0-9]+$", "", part.strip()).strip().lower() for part in self.title.split("+")]
 
 
-class LayerTable(Named):
+class LayerTable(Filled):
     """A published layer table; see the module's docstring."""
 
     number: str = Field(pattern=NAME)

@@ -48,6 +48,10 @@ class Run:
         metrics: last values by stored name ("best_l2_hole", "test_l2_hole", ...).
         sweep: the sweep it belongs to.
         model: what it trained; empty for the baseline.
+        code: version of its model's code when it began, and of torch; empty where the store does not say.
+        started_s: when it began, in seconds since 1970; NaN where the store does not say.
+        ended_s: when it ended, likewise.
+        artifacts: where the store keeps its files; empty for the baseline.
     """
 
     run_id: str
@@ -59,6 +63,10 @@ class Run:
     metrics: Mapping[str, float]
     sweep: SweepRow
     model: str = ""
+    code: str = ""
+    started_s: float = math.nan
+    ended_s: float = math.nan
+    artifacts: str = ""
 
     def value(self, metric: str) -> float | None:
         """What the run says of a metric of the glossary; None where it is missing or infinite, which a store keeps as the largest float."""
@@ -272,5 +280,17 @@ def _run(record: Mapping[Any, Any], sweep: SweepRow) -> Run:
     seed = int(record["seed"])
     model = str(record.get("model") or sweep.tags.get("sweep.model", ""))
     return Run(
-        record["run_id"], record["role"], record["trial"], record["state"], seed if seed >= 0 else None, texts, metrics, sweep, model
+        run_id=record["run_id"],
+        kind=record["role"],
+        trial=record["trial"],
+        state=record["state"],
+        seed=seed if seed >= 0 else None,
+        knobs=texts,
+        metrics=metrics,
+        sweep=sweep,
+        model=model,
+        code=record["code"],
+        started_s=float(record["started_s"]),
+        ended_s=float(record["ended_s"]),
+        artifacts=record["artifacts"],
     )

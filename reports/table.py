@@ -6,7 +6,12 @@
     caption: what the table shows
     place: where the published values stand in the source
     unit: of every cell; `unit_reason` says how the unit is known
-    fill: sweep run beyond_cnns_table1                       # the command that computes the cells
+    tolerance: 0.05                                          # relative: a measured value this near the published one is within tolerance
+    stand_in: wild cats, for AFHQ's wild                     # images that are not the source's: what stands for what
+    not_comparable: {unit: the source names none}            # why published and measured values cannot be compared; see `Hindrances`
+    sweeps: [beyond_cnns_table1]                             # the shipped specs whose sweeps fill the cells
+    after: {lsgan_autoencoder: [lsgan_search]}               # a sweep that takes over what others have trained runs after them
+    fill: a word on how the cells are computed; left out = `sweep run` of the sweeps above
     where: {runs: search, spec: beyond_cnns_table1}          # conditions that hold for every cell
     choose: newest                                           # or best_validation: which of several sweeps
     rows_title: bottleneck
@@ -17,8 +22,12 @@
     ranked_by: test                                          # a column: its best measured value comes first, what is not measured last
     notes: [what a reader must know]
 
-The conditions of table, row and column are joined; `reports.selection` says which runs they pick. A cell without a published value is "not
-given in the source"; a row that no run can fill says why in `unfilled`.
+The conditions of table, row and column are joined; `reports.selection` says which runs they pick. So are `not_comparable` and, of table and
+column, `tolerance`; what is narrower speaks last, and an empty text lifts a hindrance. A cell without a published value is "not given in
+the source"; a row that no run can fill says why in `unfilled`.
+
+Where several runs claim one cell, those of one sweep get it: a finished sweep before an unfinished one, of several finished ones that which
+`choose` names: "newest" the one begun last, "best_validation" the one that is best on the validation split. The others stay in the store.
 """
 
 import re
@@ -28,7 +37,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from reports.errors import ReportError
 from reports.glossary import glossary, training_metrics
@@ -55,6 +64,27 @@ class Named(Part):
     def name(self) -> str:
         """Document and number: "thesis_3.2"."""
         return f"{self.document}_{self.number}"
+
+
+class Filled(Named):
+    """What sweeps fill.
+
+    Attributes:
+        sweeps: shipped specs, or paths of spec files, whose sweeps fill it.
+        after: sweeps that run after others, whose training they take over.
+        fill: how it is filled; where it is left out, the command that runs the sweeps.
+    """
+
+    sweeps: tuple[str, ...] = ()
+    after: dict[str, tuple[str, ...]] = {}
+    fill: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _command(cls, fields: object) -> object:
+        if isinstance(fields, dict) and fields.get("sweeps") and "fill" not in fields:
+            return fields | {"fill": f"sweep run table:{fields.get('document')}_{fields.get('number')}"}
+        return fields
 
 
 class Where(Part):
@@ -98,13 +128,37 @@ class Where(Part):
         return ", ".join(plain + [f"{knob} = {value}" for knob, value in self.knobs.items()])
 
 
+class Hindrances(Part):
+    """Why a published and a measured value cannot be compared; one clause each, empty where nothing is in the way.
+
+    Attributes:
+        data: other images.
+        budget: trained for longer or shorter, or with fewer images or smaller networks.
+        unit: the source names none; the table's is inferred.
+        hole: other holes.
+        measure: another way of measuring, as another split.
+    """
+
+    data: str = ""
+    budget: str = ""
+    unit: str = ""
+    hole: str = ""
+    measure: str = ""
+
+    def joined(self, other: "Hindrances") -> "Hindrances":
+        """Both; where both speak, `other` does."""
+        return self.model_copy(update={name: getattr(other, name) for name in other.model_fields_set})
+
+
 class Column(Part):
-    """A column: its metric's name as in the glossary, its heading, and conditions of its own."""
+    """A column: its metric's name as in the glossary, its heading, conditions of its own, and what holds for its published values."""
 
     key: str = Field(pattern=NAME)
     title: str
     metric: str
     where: Where = Where()
+    tolerance: float | None = Field(None, gt=0, lt=1)
+    not_comparable: Hindrances = Hindrances()
 
 
 class Row(Part):
@@ -115,6 +169,7 @@ class Row(Part):
         where: conditions of its own.
         published: value by column key; a column that is not named has none in the source.
         place: where the values stand in the source, if not where the table's do.
+        not_comparable: why its published values cannot be compared.
         unfilled: why no run can fill the row; empty where runs can.
     """
 
@@ -122,6 +177,7 @@ class Row(Part):
     where: Where = Where()
     published: dict[str, float] = {}
     place: str = ""
+    not_comparable: Hindrances = Hindrances()
     unfilled: str = ""
 
 
@@ -132,7 +188,7 @@ class FigureStyle(Part):
     x_scale: Literal["linear", "log2"] = "linear"
 
 
-class Table(Named):
+class Table(Filled):
     """A published table; see the module's docstring."""
 
     source: str
@@ -140,7 +196,9 @@ class Table(Named):
     place: str
     unit: str
     unit_reason: str = ""
-    fill: str
+    tolerance: float = Field(0.05, gt=0, lt=1)
+    stand_in: str = ""
+    not_comparable: Hindrances = Hindrances()
     where: Where = Where()
     choose: Literal["newest", "best_validation"] = "newest"
     rows_title: str
@@ -169,6 +227,11 @@ class Table(Named):
     def conditions(self, row: Row, column: Column) -> Where:
         """What a run must meet to fill a cell."""
         return self.where.joined(row.where).joined(column.where)
+
+    def hindrances(self, row: Row, column: Column) -> Hindrances:
+        """Why a cell's published value cannot be compared; images that stand in for the source's are other data."""
+        own = Hindrances(data=self.stand_in) if self.stand_in else Hindrances()
+        return own.joined(self.not_comparable).joined(row.not_comparable).joined(column.not_comparable)
 
 
 def read_tables(folder: Path | None = None) -> list[Table]:

@@ -198,6 +198,7 @@ class Driver:
             tuple(self.spec.objective.constraints),
             self._identity,
             lambda wanted: None if self.fresh else self._finished(wanted) or self._known.find(wanted),
+            self._code,
             proposals,
             todo,
             self._reserve if reserved else Spending,
@@ -259,9 +260,15 @@ class Driver:
         cluster.run_trials(plan, listener, rungs, self.room, self._place, at_once=at_once, limit=limit)
 
     def _identity(self, assignment: Assignment) -> str:
-        code = self._codes.setdefault(assignment.model, self.rooms.code(assignment.model))
         request = session_request(self.spec, assignment.model, assignment.knobs, assignment.seed)
-        return identity(request, assignment.trial.split("-")[0], self.spec.budget.epochs, code, self.facts.fingerprint)
+        kind, code = assignment.trial.split("-")[0], self._code(assignment.model)
+        return identity(request, kind, self.spec.budget.epochs, code, self.facts.fingerprint)
+
+    def _code(self, model: str) -> str:
+        """Version of a model's code, looked at once."""
+        if model not in self._codes:
+            self._codes[model] = self.rooms.code(model)
+        return self._codes[model]
 
 
 def session_request(spec: Spec, model: str, knobs: Mapping[str, Any], seed: int) -> SessionRequest:

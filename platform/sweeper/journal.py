@@ -73,6 +73,7 @@ class TrialRecord:
         ended_s: when it ended, likewise; None while it runs.
         starved: why it ran out of memory before; empty where it did not.
         identity: hash of what its result follows from; see `sweeper.known`.
+        code: version of its model's code when it began, as `Rooms.code` gives it; empty where that was not written down.
         source: the finished trial whose results these are; None where it was trained here.
         superseded: a final run of what was the best before the sweep was extended.
         changes: how its knobs changed on the way, in order.
@@ -92,6 +93,7 @@ class TrialRecord:
     ended_s: float | None = field(default=None, compare=False)
     starved: str = ""
     identity: str = ""
+    code: str = ""
     source: Source | None = None
     superseded: bool = False
     changes: list[Change] = field(default_factory=list)
@@ -187,12 +189,21 @@ class Journal:
         self._write({"event": "note", "trial": trial, "kind": "out_of_memory", "text": reason}, durable=True)
 
     def start(
-        self, trial: str, number: int, model: str, knobs: dict[str, Any], seed: int, identity: str = "", source: Source | None = None
+        self,
+        trial: str,
+        number: int,
+        model: str,
+        knobs: dict[str, Any],
+        seed: int,
+        identity: str = "",
+        source: Source | None = None,
+        code: str = "",
     ) -> None:
         """A trial starts, or starts again after an interruption; `source` is a finished one whose results it takes over."""
         if trial not in self.trials:
             event = {"event": "start", "trial": trial, "number": number, "model": model, "knobs": knobs, "seed": seed, "identity": identity}
-            self._write(event | ({} if source is None else {"source": asdict(source)}))
+            more = ({} if source is None else {"source": asdict(source)}) | ({"code": code} if code else {})
+            self._write(event | more)
 
     def result(self, trial: str, step: int, metrics: dict[str, float]) -> None:
         """A trial has finished a step."""
@@ -299,7 +310,7 @@ def _apply(trials: dict[str, TrialRecord], event: dict[str, Any]) -> None:
     kind = event["event"]
     if kind == "start":
         record = TrialRecord(event["trial"], event["number"], event["model"], event["knobs"], event["seed"])
-        record.started_s, record.identity = event.get("time", 0.0), event["identity"]
+        record.started_s, record.identity, record.code = event.get("time", 0.0), event["identity"], event.get("code", "")
         record.source = Source(**event["source"]) if "source" in event else None
         trials[event["trial"]] = record
     elif kind == "result":

@@ -95,7 +95,7 @@ class SweepRun:
             return
         self.begun.add(trial)
         record = self.journal.trials.get(trial)
-        tags = {"sweep.seed": str(seed), "sweep.model": model}
+        tags = {"sweep.seed": str(seed), "sweep.model": model} | ({"sweep.code": record.code} if record and record.code else {})
         started_s = record.started_s or None if record else None
         role = record.kind if record else trial.split("-")[0]
         self.writer.begin(trial, self.name, role, self.parent, tags, knobs, started_s)

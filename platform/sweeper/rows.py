@@ -59,8 +59,8 @@ def trial_row(
     """One trial of `Reader.trials`.
 
     Returns:
-        "run_id", "trial", "role", "model", "state", "status", "reason", "seed", "artifacts", "started_s", "ended_s", then "param.KNOB"
-        (text) and "metric.NAME" (the last value).
+        "run_id", "trial", "role", "model", "state", "status", "reason", "seed", "code", "artifacts", "started_s", "ended_s", then
+        "param.KNOB" (text) and "metric.NAME" (the last value).
     """
     begun_ms, ended_ms = times_ms
     row: dict[str, Any] = {
@@ -72,6 +72,7 @@ def trial_row(
         "status": status,
         "reason": tags.get("sweep.reason", ""),
         "seed": int(tags.get("sweep.seed", -1)),
+        "code": tags.get("sweep.code", ""),
         "artifacts": artifacts,
         "started_s": begun_ms / 1000,
         "ended_s": ended_ms / 1000 if ended_ms else float("nan"),

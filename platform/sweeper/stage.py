@@ -23,6 +23,7 @@ class Stage:
         constraints: limits that trials must keep.
         identify: (assignment) -> the trial's identity; see `sweeper.known`.
         known: (identity) -> a finished trial that has it; None where there is none.
+        code: (model) -> the version of its code; see `Rooms.code`.
         proposals: where assignments come from when `todo` is done; None = `todo` is all there is.
         todo: assignments to hand out first, in order.
         reserve: () -> what must be left of the budget for what comes after this stage.
@@ -34,6 +35,7 @@ class Stage:
     constraints: tuple[Constraint, ...]
     identify: Callable[[Assignment], str]
     known: Callable[[str], tuple[Source, TrialRecord] | None]
+    code: Callable[[str], str]
     proposals: Proposals | None = None
     todo: list[Assignment] = field(default_factory=list)
     reserve: Callable[[], Spending] = Spending
@@ -140,8 +142,8 @@ class StageListener:
 
     def _begin(self, assignment: Assignment, source: Source | None) -> None:
         """Writes a start down, in the journal and in MLflow."""
-        identity = self._stage.identify(assignment)
-        self._run.journal.start(assignment.trial, assignment.number, assignment.model, assignment.knobs, assignment.seed, identity, source)
+        given, identity, code = assignment, self._stage.identify(assignment), self._stage.code(assignment.model)
+        self._run.journal.start(given.trial, given.number, given.model, given.knobs, given.seed, identity, source, code)
         self._run.begin_run(assignment.trial, assignment.model, assignment.knobs, assignment.seed)
 
     def _tell_result(self, trial: str, step: int, metrics: dict[str, float]) -> None:

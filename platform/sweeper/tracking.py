@@ -4,7 +4,7 @@ A sweep is one parent run; each of its trials is one nested child run, found aga
 `sweeper.writer` calls `Store` from a thread of its own, so that neither training nor the search waits for it.
 
 Tags of every run: `sweep.name`, `sweep.role` ("sweep", "search" or "final"), `sweep.state`; children have `sweep.trial`
-("NAME/search-0007").
+("NAME/search-0007"), `sweep.model`, `sweep.seed` and `sweep.code`, the version of the model's code when the trial began.
 """
 
 import logging

@@ -33,13 +33,14 @@ class Filler:
         baseline: Mapping[str, float] | None = None,
         mode: str = "min",
         objective: str = "l2_hole",
+        fingerprint: str = "f00dfeed",
     ) -> str:
         """A sweep's own run; gives its id."""
         tags = {
             "sweep.spec": spec,
             "sweep.model": model,
             "sweep.data": "cifar10",
-            "sweep.data_fingerprint": "f00dfeed",
+            "sweep.data_fingerprint": fingerprint,
             "sweep.data_counts": json.dumps(dict(counts)),
             "sweep.image_px": "32",
             "sweep.mask": "centre 8 px",
@@ -64,9 +65,11 @@ class Filler:
         knobs: Mapping[str, object] | None = None,
         state: str = "complete",
         seed: int = 0,
+        code: str = "",
     ) -> str:
         """A trial's run; gives its id."""
-        run_id = self.store.begin(sweep, trial.split("-")[0], trial, parent, {"sweep.seed": str(seed)}, knobs or {})
+        tags = {"sweep.seed": str(seed)} | ({"sweep.code": code} if code else {})
+        run_id = self.store.begin(sweep, trial.split("-")[0], trial, parent, tags, knobs or {})
         self._writer.metrics(run_id, 10, {"epoch": 10.0, "best_step": 9.0} | dict(metrics))
         self._writer.end(run_id, state)
         return run_id
@@ -85,6 +88,12 @@ class Filler:
     def done(self) -> None:
         """Everything is in the store from here on."""
         self._writer.close()
+
+
+@pytest.fixture(autouse=True)
+def no_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is prepared on this machine does not matter to a test."""
+    monkeypatch.setenv("SWEEP_DATA_DIR", str(tmp_path / "no-data"))
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,9 @@ def test_a_trial_that_takes_over_training_is_told_once(reused: list[float | None
         )
         run.interrupt = Interrupt()
         journal.start("a", 0, "cnn_autoencoder", {}, 0)
-        listener = StageListener(Stage(run, Meter(Budget(trials=1, epochs=1), 0, list), (), lambda assignment: "", lambda wanted: None))
+        listener = StageListener(
+            Stage(run, Meter(Budget(trials=1, epochs=1), 0, list), (), lambda assignment: "", lambda wanted: None, lambda model: "code-7")
+        )
         for step, value in enumerate(reused, 1):
             listener.on_result("a", {"step": step, "metrics": {"l2_hole": 1.0} | ({} if value is None else {"reused": float(value)})})
     told = [event[1] for event in progress.events if event[0] == "note"]

@@ -15,6 +15,7 @@ import torch
 
 from search_spaces import SPACES
 from sweeper.rooms import DataFacts, Rooms, SessionRequest, TrainingSession
+from sweeper.source_code import SourceCode
 from trainables import METRICS, MODELS, ConfigError, ImageSource, InpaintingError, Mask, Session, TeamSession
 from trainables.data import MASK_KINDS, READERS, SPLITS, batches, open_images
 from trainables.layers import layer_table
@@ -129,8 +130,10 @@ def _built(model: str, knobs: Mapping[str, Any], image_px: int, mask: Mapping[st
 
 
 def code(model: str) -> str:
-    """Version of a model's code and of torch."""
-    return f"{code_version(load_model(model))}, torch {torch.__version__}"
+    """Version of the code that a model's results follow from, and of torch; `reports.freshness` says what the code's version is today."""
+    module = MODELS.get(model, model).partition(":")[0]
+    version = SourceCode().version([module, "trainables"], leave_out=["trainables.registry"])
+    return f"{version or code_version(load_model(model))}, torch {torch.__version__}"
 
 
 def extra_metrics(model: str) -> dict[str, str]:
