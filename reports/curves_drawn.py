@@ -9,7 +9,7 @@ from pathlib import Path
 from reports.curves import Curves, Line, Panel
 from reports.figures import COLOURS, panels_figure, save, styled
 from reports.lineage import commit_of, epochs
-from reports.markdown import NOT_MEASURED, markdown_table
+from reports.markdown import NOT_MEASURED, also_as, markdown_table
 from reports.selection import COMPLETE, FINISHED, Run, Sweep, has_knobs, meets
 from sweeper.tracking import Store
 
@@ -107,14 +107,21 @@ def drawn(curves: Curves, found: Sequence[Trace]) -> str:
     return f"{len(there)} of {len(lines)} lines drawn"
 
 
-def curves_page(curves: Curves, found: Sequence[Trace]) -> str:
-    """The page in Markdown."""
+def curves_page(curves: Curves, found: Sequence[Trace], endings: Sequence[str] = ("svg", "csv")) -> str:
+    """The page in Markdown.
+
+    Args:
+        curves: the figure.
+        found: what is drawn.
+        endings: of the files beside it that say the same.
+    """
     parts = [
         f"# {curves.document}, {curves.label}\n",
         f"{curves.caption}.\n",
         f"Source: {curves.source}; {curves.place}.\n",
         f"![{curves.caption}]({curves.name}.png)\n",
-        f"[SVG]({curves.name}.svg), [CSV]({curves.name}.csv); {drawn(curves, found)}. To train it: `{curves.fill}`.\n",
+        f"{drawn(curves, found).capitalize()}. To train it: `{curves.fill}`.\n",
+        also_as(curves.name, endings),
     ]
     if curves.notes:
         parts += ["## Notes\n", "\n".join(f"- {note}" for note in curves.notes) + "\n"]

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from reports.contents import Contents
 from reports.curves import Curves
 from reports.curves_drawn import Trace, drawn
 from reports.layers_built import Comparison
 from reports.markdown import markdown_table
+from reports.minute import Answer, answers
 from reports.selection import Cell, Sweep
 from reports.sweep_page import OVERVIEW, overview_row, terms
 from reports.table import Table
@@ -16,65 +18,102 @@ HOW_TO_READ = """\
 - Cells that no run fills read "not measured"; values that the source does not print read "not given in the source".
 - The *ring mean* fills a hole with the mean of the one-pixel ring around it, without any training: what a model must at least beat.
 - Validation numbers are at a trial's best step and were used to choose; test numbers were measured once, after everything was chosen.
-- A number with ± is a mean over seeds with the sample standard deviation.
+- A number with ± is a mean over seeds with the sample standard deviation; it says nothing about other test images.
+- Two models are *separated* where the 95 % confidence intervals of their means over seeds have no value in common. A classical fill learns
+  nothing and has no seeds; what was trained under one seed alone cannot be separated from anything.
+- "In a minute" compares the rows of the tables that were measured on the same test images, by the error over the hole. The best of many
+  rows on the test images is a little lucky; within a row nothing is chosen by them.
 """
 
 
-def index_page(
-    filled: Mapping[str, tuple[Table, Sequence[Cell]]],
-    layers: Mapping[str, Comparison],
-    curves: Sequence[tuple[Curves, Sequence[Trace]]],
-    sweeps: Sequence[Sweep],
-    stems: Sequence[str],
-) -> str:
+def index_page(contents: Contents, stems: Sequence[str], *, csv: bool = True) -> str:
     """The page in Markdown.
 
     Args:
-        filled: each table with its cells, by name.
-        layers: each layer table with what was built, by name.
-        curves: each figure over epochs with what is drawn.
-        sweeps: the newest first.
+        contents: what the report shows.
         stems: file name of each sweep's page, without ending.
+        csv: whether a CSV file lies beside every table.
     """
+    layers, curves, files = contents.layers, contents.curves, ("csv", "png") if csv else ("png",)
     rows = []
-    for name, (table, cells) in filled.items():
+    for name, (table, cells) in contents.filled.items():
         measured = sum(cell.value is not None for cell in cells)
         title = f"[{table.document}, {table.label}](tables/{name}.md)"
-        rows.append([title, table.caption, f"{measured} of {len(cells)} cells", f"[CSV](tables/{name}.csv), [figure](tables/{name}.png)"])
+        rows.append([title, table.caption, f"{measured} of {len(cells)} cells", _files(name, files)])
     parts = [
         "# Report\n",
+        "## In a minute\n",
+        _minute(answers(contents.filled, contents.sweeps)),
         "## How to read this\n",
-        HOW_TO_READ,
+        how_to_read(contents.filled),
         "## Tables\n",
         markdown_table(["table", "shows", "measured", "files"], rows),
         "## Layer tables\n" if layers else "",
-        _layers(layers) if layers else "",
+        _layers(layers, files[:-1]) if layers else "",
         "## Figures over epochs\n" if curves else "",
-        _curves(curves) if curves else "",
+        _curves(curves, files) if curves else "",
         "## Sweeps in this store\n",
-        _sweeps(sweeps, stems),
+        _sweeps(contents.sweeps, stems),
         "## Glossary\n",
         terms(),
     ]
     return "\n".join(part for part in parts if part)
 
 
-def _layers(layers: Mapping[str, Comparison]) -> str:
+def how_to_read(filled: Mapping[str, tuple[Table, Sequence[Cell]]]) -> str:
+    """What the words mean, and what about the tables was inferred since the sources do not say it."""
+    inferred = [
+        f"- {table.document}, {table.label}: {table.unit}. {table.unit_reason[:1].upper()}{table.unit_reason[1:]}."
+        for table, _ in filled.values()
+        if table.unit_reason
+    ]
+    return HOW_TO_READ + ("\nInferred, since the source does not say it:\n\n" + "\n".join(inferred) + "\n" if inferred else "")
+
+
+def _minute(found: Sequence[Answer]) -> str:
+    """Who fills best on each data set, by how much, how sure that is, and the command that made the number."""
+    if not found:
+        return "Nothing is measured on test images yet; start with `sweep run quickstart`.\n"
+    rows = []
+    for answer in found:
+        ring_mean = "" if answer.ring_mean is None else answer.lead(answer.ring_mean)
+        others = [
+            "" if other is None else f"{answer.lead(other.mean)} ({other.entrant.title})" for other in (answer.classical, answer.second)
+        ]
+        value = f"{answer.value} ({answer.metric}, {answer.seeds})"
+        rows.append([answer.task.words, f"**{answer.best.entrant.title}**", value, ring_mean, *others, answer.sure, f"`{answer.command}`"])
+    headings = (
+        "data and hole",
+        "fills best",
+        "error over the hole",
+        "over the ring mean",
+        "over the best classical fill",
+        "over the second",
+    )
+    return markdown_table([*headings, "how sure", "command"], rows)
+
+
+def _files(name: str, endings: Sequence[str]) -> str:
+    """Links to a table's files."""
+    return ", ".join(f"[{'figure' if ending == 'png' else ending.upper()}](tables/{name}.{ending})" for ending in endings)
+
+
+def _layers(layers: Mapping[str, Comparison], files: Sequence[str]) -> str:
     rows = []
     for name, comparison in layers.items():
         table = comparison.table
         title = f"[{table.document}, {table.label}](tables/{name}.md)"
         sweep = "" if comparison.sweep is None else comparison.sweep.row.name
-        rows.append([title, table.caption, table.model, comparison.words, sweep, f"[CSV](tables/{name}.csv)"])
+        rows.append([title, table.caption, table.model, comparison.words, sweep, _files(name, files)])
     note = "The source's networks layer by layer, beside those of the runs in the store.\n\n"
     return note + markdown_table(["table", "shows", "model", "rows", "sweep", "files"], rows)
 
 
-def _curves(curves: Sequence[tuple[Curves, Sequence[Trace]]]) -> str:
+def _curves(curves: Sequence[tuple[Curves, Sequence[Trace]]], files: Sequence[str]) -> str:
     rows = []
     for figure, found in curves:
         title = f"[{figure.document}, {figure.label}](tables/{figure.name}.md)"
-        rows.append([title, figure.caption, drawn(figure, found), f"[CSV](tables/{figure.name}.csv), [figure](tables/{figure.name}.png)"])
+        rows.append([title, figure.caption, drawn(figure, found), _files(figure.name, files)])
     return markdown_table(["figure", "shows", "drawn", "files"], rows)
 
 

@@ -2,11 +2,12 @@
 
 import csv
 import io
+from collections.abc import Sequence
 
 from reports.layers import PADDINGS, LayerTable, command, conditions
 from reports.layers_built import Comparison, Pair
 from reports.lineage import commit_of
-from reports.markdown import markdown_table
+from reports.markdown import also_as, markdown_table
 from sweeper.layers import FILE
 
 AGREES = "agrees"
@@ -26,8 +27,13 @@ MEANINGS = {
 }
 
 
-def layers_page(comparison: Comparison) -> str:
-    """The page in Markdown."""
+def layers_page(comparison: Comparison, endings: Sequence[str] = ("csv",)) -> str:
+    """The page in Markdown.
+
+    Args:
+        comparison: the layer table with what was built.
+        endings: of the files beside it that say the same.
+    """
     table = comparison.table
     built = comparison.run is not None
     parts = [
@@ -37,7 +43,7 @@ def layers_page(comparison: Comparison) -> str:
         f"{comparison.words[:1].upper()}{comparison.words[1:]}.\n",
         markdown_table(HEADINGS, [_row(pair) for pair in comparison.pairs]),
         _parameters(comparison) if built else "",
-        f"The same as [CSV]({table.name}.csv).\n",
+        also_as(table.name, endings),
         "## What the columns say\n",
         _columns(comparison),
         "## What to know\n" if table.notes else "",

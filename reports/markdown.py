@@ -18,6 +18,12 @@ def escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\r", " ").replace("\n", " ")
 
 
+def also_as(name: str, endings: Sequence[str]) -> str:
+    """A sentence that links a file's twins with other endings; empty where there are none."""
+    links = [f"[{ending.upper()}]({name}.{ending})" for ending in endings]
+    return f"The same as {' and as '.join(links)}.\n" if links else ""
+
+
 def number(value: float | None, decimals: int | None = None, missing: str = NOT_MEASURED) -> str:
     """A number with fixed decimals, or four digits where none are given."""
     if value is None:

@@ -41,12 +41,13 @@ def overview_row(sweep: Sweep, stem: str) -> list[str]:
     ]
 
 
-def sweep_page(sweep: Sweep, picture: str | None) -> str:
+def sweep_page(sweep: Sweep, picture: str | None, *, pictures: bool = True) -> str:
     """The page in Markdown.
 
     Args:
         sweep: the sweep with its runs.
         picture: file name of its picture grid beside the page; None where it has none.
+        pictures: whether the page speaks of pictures at all.
     """
     ranked = sweep.ranked()
     parts = [
@@ -58,9 +59,9 @@ def sweep_page(sweep: Sweep, picture: str | None) -> str:
         _comparison(sweep, ranked),
         "## Final runs\n",
         _final_runs(sweep),
-        "## Pictures\n",
-        _picture(sweep, picture, ranked),
     ]
+    if pictures:
+        parts += ["## Pictures\n", _picture(sweep, picture)]
     return "\n".join(parts)
 
 
@@ -165,11 +166,17 @@ def _final_runs(sweep: Sweep) -> str:
     return note + markdown_table(["run", *searched, "seed", "epochs", *(f"test {metric}" for metric in metrics), "MLflow run id"], rows)
 
 
-def _picture(sweep: Sweep, picture: str | None, ranked: list[Run]) -> str:
+def picture_caption(sweep: Sweep) -> str:
+    """How to read the sweep's picture grid."""
+    ranked = sweep.ranked()
+    trial = sweep.tag("sweep.best") or (ranked[0].trial if ranked else "")
+    return f"Validation images: input, filled with the ring's mean, filled by {trial}, truth"
+
+
+def _picture(sweep: Sweep, picture: str | None) -> str:
     if picture is None:
         return "The store has no picture grid of this sweep.\n"
-    trial = sweep.tag("sweep.best") or (ranked[0].trial if ranked else "")
-    caption = f"Validation images: input, filled with the ring's mean, filled by {trial}, truth"
+    caption = picture_caption(sweep)
     return f"{caption}.\n\n![{caption}]({picture})\n"
 
 

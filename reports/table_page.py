@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from reports.glossary import glossary
 from reports.lineage import HEADINGS, Lineage
-from reports.markdown import NOT_GIVEN, markdown_table, number
+from reports.markdown import NOT_GIVEN, also_as, markdown_table, number
 from reports.selection import Cell
 from reports.separation import separation
 from reports.table import Column, Row, Table
@@ -12,8 +12,15 @@ from reports.table import Column, Row, Table
 NO_RUNS = "No run in the store fills a cell of this table yet."
 
 
-def table_page(table: Table, cells: Sequence[Cell], lineage: Lineage) -> str:
-    """The page in Markdown; its figure lies beside it."""
+def table_page(table: Table, cells: Sequence[Cell], lineage: Lineage, endings: Sequence[str] = ("csv", "svg")) -> str:
+    """The page in Markdown; its figure lies beside it.
+
+    Args:
+        table: the table.
+        cells: of the table.
+        lineage: of the cells.
+        endings: of the files beside it that say the same.
+    """
     modes = {glossary()[column.metric].better for column in table.columns}
     parts = [
         f"# {table.document}, {table.label}\n",
@@ -24,7 +31,7 @@ def table_page(table: Table, cells: Sequence[Cell], lineage: Lineage) -> str:
         separation(table, cells),
         _places(table),
         f"![{table.caption}]({table.name}.png)\n",
-        f"The same as [CSV]({table.name}.csv) and as [SVG]({table.name}.svg).\n",
+        also_as(table.name, endings),
         "## What to know\n",
         "\n".join(f"- {note}" for note in [*table.notes, *_unfilled(table)]) + "\n" if table.notes or _unfilled(table) else "",
         "## The same runs in other units\n" if table.also else "",

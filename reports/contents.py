@@ -1,0 +1,49 @@
+"""All that a report shows, read from the store before anything is written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reports.curves import Curves
+from reports.curves_drawn import Trace
+from reports.layers_built import Comparison
+from reports.selection import Cell, Sweep
+from reports.table import Table
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture grid that lies in the report's folder.
+
+    Attributes:
+        title: what it shows, in a few words.
+        caption: how to read it.
+        file: its path from the report's folder.
+    """
+
+    title: str
+    caption: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a report shows.
+
+    Attributes:
+        filled: each table with its cells, by name.
+        layers: each layer table with what was built, by name.
+        curves: each figure over epochs with what is drawn.
+        sweeps: the newest first.
+        pictures: picture grids of the report's own.
+    """
+
+    filled: Mapping[str, tuple[Table, list[Cell]]]
+    layers: Mapping[str, Comparison]
+    curves: Sequence[tuple[Curves, list[Trace]]]
+    sweeps: list[Sweep]
+    pictures: Sequence[Picture] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Of all tables and figures."""
+        return [*self.filled, *self.layers, *(curves.name for curves, _ in self.curves)]

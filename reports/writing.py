@@ -1,0 +1,123 @@
+"""Writing a report's files, format by format."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from reports.contents import Contents
+from reports.curves_drawn import curves_csv, curves_page, draw_curves
+from reports.errors import ReportError
+from reports.figures import draw
+from reports.html_page import html_page
+from reports.index_page import index_page
+from reports.latex import latex_report, latex_table
+from reports.layers_page import layers_csv, layers_page
+from reports.lineage import Lineage, to_csv
+from reports.minute import answers
+from reports.selection import Sweep
+from reports.sweep_page import sweep_page
+from reports.table import NAME
+from reports.table_page import table_page
+from reports.view import view
+
+FORMATS = ("md", "csv", "latex", "html")
+DRAWN = ("md", "latex", "html")
+
+
+def formats_of(given: Sequence[str]) -> tuple[str, ...]:
+    """The formats that a user names, in the order of `FORMATS`; all where none is named.
+
+    Args:
+        given: names, several in one text divided by commas.
+
+    Raises:
+        ReportError: a name that is no format's.
+    """
+    names = [name.strip() for text in given for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or (given and not names):
+        raise ReportError(f"--format must be of {', '.join(FORMATS)}, but got {', '.join(unknown) or 'none'}; name some of these")
+    return tuple(name for name in FORMATS if name in names) or FORMATS
+
+
+def write(folder: Path, contents: Contents, formats: Sequence[str], picture_of: Callable[[Sweep], bytes | None]) -> list[str]:
+    """Writes all files of a report.
+
+    Args:
+        folder: is there, and empty but for the files of `contents.pictures`.
+        contents: what the report shows.
+        formats: of `FORMATS`.
+        picture_of: gives a sweep's picture grid as a PNG file's bytes; None where it has none.
+
+    Returns:
+        The name of every sweep's page, without ending.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    (folder / "tables").mkdir()
+    stems = _stems(contents.sweeps)
+    if any(name in DRAWN for name in formats):
+        _write_figures(folder / "tables", contents)
+    if "csv" in formats:
+        _write_csv(folder / "tables", contents)
+    if "md" in formats:
+        _write_markdown(folder, contents, stems, picture_of, csv="csv" in formats)
+    views = [view(table, cells, Lineage.of(cells, contents.sweeps)) for table, cells in contents.filled.values()]
+    if "latex" in formats:
+        for each in views:
+            _put(folder / "tables" / f"{each.table.name}.tex", latex_table(each))
+        captions = {name: table.caption for name, (table, _) in contents.filled.items()}
+        _put(folder / "report.tex", latex_report(views, answers(contents.filled, contents.sweeps), captions))
+    if "html" in formats:
+        _put(folder / "index.html", html_page(contents, views, folder, picture_of))
+    return stems
+
+
+def _write_figures(folder: Path, contents: Contents) -> None:
+    for table, cells in contents.filled.values():
+        draw(table, cells, folder)
+    for curves, found in contents.curves:
+        draw_curves(curves, found, folder)
+
+
+def _write_csv(folder: Path, contents: Contents) -> None:
+    for name, (table, cells) in contents.filled.items():
+        _put(folder / f"{name}.csv", to_csv(table, cells, Lineage.of(cells, contents.sweeps)))
+    for name, comparison in contents.layers.items():
+        _put(folder / f"{name}.csv", layers_csv(comparison))
+    for curves, found in contents.curves:
+        _put(folder / f"{curves.name}.csv", curves_csv(curves, found))
+
+
+def _write_markdown(
+    folder: Path, contents: Contents, stems: Sequence[str], picture_of: Callable[[Sweep], bytes | None], *, csv: bool
+) -> None:
+    """The index and the pages of tables, figures and sweeps; they link CSV files where there are some."""
+    tables, sweeps, also = folder / "tables", folder / "sweeps", ("csv",) if csv else ()
+    for name, (table, cells) in contents.filled.items():
+        _put(tables / f"{name}.md", table_page(table, cells, Lineage.of(cells, contents.sweeps), (*also, "svg")))
+    for name, comparison in contents.layers.items():
+        _put(tables / f"{name}.md", layers_page(comparison, also))
+    for curves, found in contents.curves:
+        _put(tables / f"{curves.name}.md", curves_page(curves, found, ("svg", *also)))
+    sweeps.mkdir()
+    for sweep, stem in zip(contents.sweeps, stems, strict=True):
+        picture = picture_of(sweep)
+        if picture is not None:
+            (sweeps / f"{stem}.png").write_bytes(picture)
+        _put(sweeps / f"{stem}.md", sweep_page(sweep, None if picture is None else f"{stem}.png"))
+    _put(folder / "index.md", index_page(contents, stems, csv=csv))
+
+
+def _stems(sweeps: Sequence[Sweep]) -> list[str]:
+    """A file name for every sweep: its own, or its run id where that is no file's name or taken."""
+    stems: list[str] = []
+    for sweep in sweeps:
+        name = sweep.row.name
+        stems.append(name if re.match(NAME, name) and name not in stems else sweep.row.run_id)
+    return stems
+
+
+def _put(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8", newline="\n")
