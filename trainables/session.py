@@ -251,17 +251,17 @@ class Session:
     def _advance(self) -> dict[str, float]:
         """One step of training; models that share theirs may take it over."""
         if self._shared is None:
-            return self._train() | ({"reused": 0.0} if self.model.shares_training else {})
+            return self.train() | ({"reused": 0.0} if self.model.shares_training else {})
         if not self._as_trained:
-            return self._train() | {"reused": 0.0}
+            return self.train() | {"reused": 0.0}
         steps = self.steps + 1
         seen = self.images_seen + math.ceil(self.step_images / self.model.batch_images) * self.model.batch_images
-        result = self._shared.step(steps, seen, self._train)
+        result = self._shared.step(steps, seen, self.train)
         self.steps, self.images_seen = steps, seen
         return result
 
-    def _train(self) -> dict[str, float]:
-        """One step of training."""
+    def train(self) -> dict[str, float]:
+        """One step of training alone, nothing measured; the model's training metrics. `step` is what a run is made of."""
         stream = batches(
             self.images.train,
             self.model.training_mask,

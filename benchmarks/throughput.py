@@ -1,0 +1,321 @@
+"""How fast each model trains, in images a second, against a plain training of the same model.
+
+    python -m benchmarks.throughput [--models dcgan wgan] [--seconds 1.2] [--device cuda --precision bfloat16]
+
+Both train from the same initial weights with the same batch size, image size, holes and number of threads, in turn (A B A B ...), in one
+process. One is the product: `Session.train` on memory-mapped uint8 images. The other is `benchmarks.references`: eager PyTorch, NCHW,
+float32, an ordinary DataLoader. A step is forward, backward and update of every network of the model.
+
+On the CPU the ratio is that of CPU times, which other processes on the machine hardly lengthen; the ratio of wall times stands beside it.
+On a GPU it is that of wall times.
+
+First both see the same 20 batches, with what is random in a model switched off (`CASES`), and their losses are compared. All learning
+rates are a hundredth of the paper's there: at the full rates two orders of the same sums drift apart, since Adam's first steps have the
+size of the rate whatever the gradient's, and a game or a batch norm over few images makes more of every difference. With a mixed precision
+it is the final `l2_hole` that is compared, after `--compare-steps` batches at the full rates.
+"""
+
+import argparse
+import copy
+import dataclasses
+import itertools
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.utils.data import DataLoader
+
+from benchmarks.references import REFERENCES, Reference, take_over_weights
+from trainables import MODELS, ImageSource, Mask, Session, load_model
+from trainables.data import batches
+from trainables.session import evaluate
+
+IMAGES = 512
+COMPARED_STEPS = 20
+TOLERANCE = 1e-4
+RATE_SHARE = 0.01
+GOAL, GOAL_ELSE, GOAL_GPU = 1.3, 1.0, 3.0
+WARM_STEPS = 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a model is measured with; what is not said is the paper's.
+
+    Attributes:
+        knobs: that differ from the paper's, so that a step takes a fraction of a second on one core.
+        image_px: side of the images.
+        mask: where the holes are.
+        still: further knobs of the comparison of losses: they switch off what is random within a step.
+        convolutional: which of the two goals counts.
+    """
+
+    knobs: dict[str, Any] = field(default_factory=dict)
+    image_px: int = 32
+    mask: Mask = field(default=Mask("centre", 8))
+    still: dict[str, Any] = field(default_factory=dict)
+    convolutional: bool = True
+
+
+SURE_LABELS = {"real_label_low": 1.0, "real_label_high": 1.0, "fake_label_high": 0.0, "label_flip": 0.0}
+ROWS = {"hidden": 32, "layers": 3, "output_features": 256, "batch_images": 4}
+CASES = {
+    "cnn_autoencoder": Case(still={"dropout": 0.0}),
+    "dcgan": Case(still={"dropout": 0.0} | SURE_LABELS),
+    "wgan": Case({"batch_images": 32}, still={"dropout": 0.0}),
+    "pixel_cnn": Case(still={"dropout": 0.0}, convolutional=False),
+    "flat_row_lstm": Case({"batch_images": 16}, convolutional=False),
+    "row_lstm": Case(ROWS, convolutional=False),
+    "diagonal_bilstm": Case(ROWS, convolutional=False),
+    "direct_cnn": Case({"batch_images": 8}),
+    "image_autoencoder": Case(),
+    "patch_autoencoder": Case(),
+    "cvae": Case(),
+    "completion_gan": Case({"batch_images": 4}, still={"discriminator_dropout": 0.0}),
+    "pixel_regression": Case({"stable_step": False}, convolutional=False),
+    "neighbour_network": Case(convolutional=False),
+    "context_encoder": Case(
+        {"base_filters": 32, "discriminator_filters": 32, "latent": 1000, "batch_images": 8}, image_px=128, mask=Mask("centre", 56)
+    ),
+    "pconv_unet": Case({"perceptual_features": "random", "base_filters": 32}, mask=Mask("irregular", ratio_low=0.1, ratio_high=0.3)),
+    "lsgan": Case({"base_filters": 64, "batch_images": 16}, image_px=64, mask=Mask("centre", 24), still={"dropout": 0.0}),
+    "lsgan_autoencoder": Case(
+        {"base_filters": 64, "batch_images": 16, "gan_epochs": 0.0, "refine_images": 64, "search_steps": 1},
+        image_px=64,
+        mask=Mask("centre", 24),
+        still={"dropout": 0.0},
+    ),
+    "pluralistic": Case({"batch_images": 4}),
+    "progressive": Case({"batch_images": 8}),
+    "animal_autoencoder": Case(image_px=64, mask=Mask("centre", 16)),
+}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one model took.
+
+    Attributes:
+        batch_images: images a step.
+        steps: of each run.
+        plain_cpu_s: CPU seconds of each run of the reference.
+        fast_cpu_s: those of the product, in the same order.
+        plain_wall_s: wall seconds of each run of the reference.
+        fast_wall_s: those of the product.
+    """
+
+    batch_images: int
+    steps: int
+    plain_cpu_s: list[float]
+    fast_cpu_s: list[float]
+    plain_wall_s: list[float]
+    fast_wall_s: list[float]
+
+    def ratios(self, clock: str) -> list[float]:
+        """Reference over product for each pair of neighbouring runs, by "cpu" or "wall" time."""
+        return [slow / fast for slow, fast in zip(*self.seconds(clock), strict=True)]
+
+    def seconds(self, clock: str) -> tuple[list[float], list[float]]:
+        """Reference's and product's seconds."""
+        return (self.plain_cpu_s, self.fast_cpu_s) if clock == "cpu" else (self.plain_wall_s, self.fast_wall_s)
+
+    def rates(self, clock: str) -> tuple[float, float]:
+        """Images a second of reference and product, medians."""
+        images = self.batch_images * self.steps
+        plain, fast = (images / statistics.median(seconds) for seconds in self.seconds(clock))
+        return plain, fast
+
+
+def opened(name: str, arguments: argparse.Namespace, folder: str, **knobs: Any) -> Session:
+    """A session of a model with its case's knobs and others."""
+    case = CASES[name]
+    precision = {"precision": arguments.precision} if arguments.precision != "float32" and name != "pixel_regression" else {}
+    source = ImageSource("photos", case.image_px, train=IMAGES, validation=64, test=8, data_dir=folder)
+    return Session.open(name, case.knobs | precision | knobs, source, case.mask, device=arguments.device)
+
+
+def reference_of(name: str, session: Session) -> Reference:
+    """The plain model with the weights that the session's has now."""
+    reference = REFERENCES[name](session.model)
+    reference.to(session.device)
+    take_over_weights(reference.networks, session.model.networks.values())
+    for network in reference.networks:
+        network.train()
+    return reference
+
+
+def timed(name: str, arguments: argparse.Namespace, folder: str) -> Timing:
+    """Both trainings in turn."""
+    session = opened(name, arguments, folder)
+    batch_images, device = session.model.batch_images, session.device
+    session.step_images = WARM_STEPS * batch_images
+    session.train()  # the first call of an operation is slower than the next
+    reference = reference_of(name, session)
+    loader = DataLoader(reference.data(session.model, session.images.train), batch_size=batch_images, shuffle=True, drop_last=True)
+    stream = endless(loader)
+
+    def plain(steps: int) -> None:
+        for image, known in itertools.islice(stream, steps):
+            reference.step(image.to(device), known.to(device))
+
+    def fast() -> None:
+        session.train()
+
+    plain(WARM_STEPS)
+    warm_s = measured(fast, device)[1] / WARM_STEPS
+    steps = max(1, round(arguments.seconds / warm_s))
+    session.step_images = steps * batch_images
+    runs = [(measured(lambda: plain(steps), device), measured(fast, device)) for _ in range(arguments.repetitions)]
+    seconds = [[pair[side][clock] for pair in runs] for clock in (0, 1) for side in (0, 1)]
+    return Timing(batch_images, steps, *seconds)
+
+
+def endless(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Epoch after epoch."""
+    while True:
+        yield from loader
+
+
+def measured(run: Callable[[], None], device: torch.device) -> tuple[float, float]:
+    """CPU and wall seconds; the device has finished when the clock stops."""
+    synchronise(device)
+    cpu_s, wall_s = time.process_time(), time.perf_counter()
+    run()
+    synchronise(device)
+    return time.process_time() - cpu_s, time.perf_counter() - wall_s
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def compared(name: str, arguments: argparse.Namespace, folder: str) -> dict[str, float]:
+    """How far both are apart after the same batches from the same weights.
+
+    Returns:
+        In float32 the greatest relative deviation of each loss over the steps; else that of the final "l2_hole" alone.
+    """
+    rates = slow_rates(name) if arguments.precision == "float32" else {}
+    session = opened(name, arguments, folder, **CASES[name].still, **rates)
+    model = session.model
+    reference = reference_of(name, session)
+    stream = batches(
+        session.images.train,
+        model.training_mask,
+        batch_images=model.batch_images,
+        start_image=0,
+        count=arguments.compare_steps * model.batch_images,
+        seed=0,
+        device=session.device,
+    )
+    apart: dict[str, float] = {}
+    for step, batch in enumerate(stream):
+        torch.manual_seed(step)
+        fast = model.train_unit([batch])
+        torch.manual_seed(step)
+        plain = reference.step(*reference.inputs(model, batch))
+        for loss in plain:
+            apart[loss] = max(apart.get(loss, 0.0), relative(fast[loss], plain[loss]))
+    if arguments.precision == "float32":
+        return apart
+    return {"l2_hole": relative(l2_hole(session), l2_hole(with_weights(session, reference, name, arguments, folder)))}
+
+
+def slow_rates(name: str) -> dict[str, float]:
+    """All learning rates of a model, lowered."""
+    config = load_model(name).Config(**CASES[name].knobs)
+    fields = [entry.name for entry in dataclasses.fields(config) if entry.name.endswith("learning_rate")]
+    return {rate: getattr(config, rate) * RATE_SHARE for rate in fields}
+
+
+def with_weights(session: Session, reference: Reference, name: str, arguments: argparse.Namespace, folder: str) -> Session:
+    """A session in float32 whose model has the weights of the reference."""
+    whole = copy.copy(arguments)
+    whole.precision = "float32"
+    plain = opened(name, whole, folder, **CASES[name].still)
+    plain.model.load_state_dict(session.model.state_dict())  # whatever is no weight
+    take_over_weights(plain.model.networks.values(), reference.networks)
+    return plain
+
+
+def l2_hole(session: Session) -> float:
+    return evaluate(session.model.fill, session.images.validation, session.model.mask, session.device, only="l2_hole")["l2_hole"]
+
+
+def relative(one: float, other: float) -> float:
+    return abs(one - other) / max(abs(one), abs(other), 1e-12)
+
+
+def goal_of(name: str, device: str) -> float:
+    if device == "cuda":
+        return GOAL_GPU if CASES[name].convolutional else GOAL_ELSE
+    return GOAL if CASES[name].convolutional else GOAL_ELSE
+
+
+def hardware(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the figures belong to."""
+    names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "gpu": torch.cuda.get_device_name() if arguments.device == "cuda" else "",
+        "torch": torch.__version__,
+    }
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=CASES, default=list(CASES), metavar="MODEL", help="default: all")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each run (default 1)")
+    parser.add_argument("--repetitions", type=int, default=5, help="pairs of runs a model (default 5)")
+    parser.add_argument("--threads", type=int, default=1, help="of PyTorch (default 1)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the product")
+    parser.add_argument("--compare-steps", type=int, default=COMPARED_STEPS, help="batches that both see first; 0 = no comparison")
+    parser.add_argument("--json", type=Path, default=Path("build/benchmarks/throughput.json"), help="where the figures go")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parsed()
+    torch.set_num_threads(arguments.threads)
+    clock = "wall" if arguments.device == "cuda" else "cpu"
+    table = Table(title=f"images a second by {clock} time, medians of {arguments.repetitions} interleaved pairs")
+    for heading in ("model", "batch", "plain", "product", "ratio", "least to greatest", "by wall", "goal", "losses apart"):
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in arguments.models:
+            apart = compared(name, arguments, folder) if arguments.compare_steps else {}
+            timing = timed(name, arguments, folder)
+            ratios, goal = timing.ratios(clock), goal_of(name, arguments.device)
+            ratio, wall = statistics.median(ratios), statistics.median(timing.ratios("wall"))
+            plain, fast = timing.rates(clock)
+            mark = "reached" if ratio >= goal else "missed"
+            spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+            worst = f"{max(apart.values()):.1e}" if apart else ""
+            row = (f"{plain:.1f}", f"{fast:.1f}", f"{ratio:.2f}", spread, f"{wall:.2f}", f"{goal:g} {mark}", worst)
+            table.add_row(name, str(timing.batch_images), *row)
+            print(name, *row, flush=True)
+            results[name] = asdict(timing) | {"ratio": ratio, "ratio_wall": wall, "goal": goal, "apart": apart, "knobs": CASES[name].knobs}
+    Console(width=140).print(table)
+    print(f"the others: {', '.join(sorted(set(MODELS) - set(CASES)))} (nothing is trained)")
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    arguments.json.write_text(json.dumps({"hardware": hardware(arguments), "precision": arguments.precision, "models": results}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
