@@ -95,7 +95,8 @@ def _sign(sign: str) -> str:
         return COMMANDS[sign]
     if sign.isascii():
         return sign if sign.isprintable() else " "
-    base, *marks = unicodedata.normalize("NFD", sign)
+    decomposed = unicodedata.normalize("NFD", sign)
+    base, marks = decomposed[0], decomposed[1:]
     if base.isascii() and len(marks) == 1 and marks[0] in ACCENTS:
         return f"\\{ACCENTS[marks[0]]}{{{base}}}"
     return f"[U+{ord(sign):04X}]"

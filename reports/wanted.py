@@ -18,7 +18,8 @@ from reports.layers import LayerTable
 from reports.selection import COMPLETE, FINISHED, Cell, Run, Sweep, fill, has_knobs, meets
 from reports.table import Filled, Table, Where
 from search_spaces import SPACES, Value
-from sweeper.spec import SEARCH_ALL, Range, Spec, read_spec
+from sweeper.spec import SEARCH_ALL, Range, Spec
+from sweeper.spec_file import read_spec
 
 MISSING = "not measured"
 
