@@ -21,7 +21,9 @@ COLUMN = f"[...{TABLE}.tBodies[0].rows].map(row => row.cells[2].dataset.sort)"
 def page(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = copied(empty_home, tmp_path_factory.mktemp("html") / "home")
     ranked_store(home)
-    return build(Home(home), only=SHOWN, formats=["html"]).folder / "index.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWEEP_DATA_DIR", str(home / "no-data"))
+        return build(Home(home), only=SHOWN, formats=["html"]).folder / "index.html"
 
 
 @pytest.fixture(scope="module")

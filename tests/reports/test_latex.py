@@ -21,7 +21,9 @@ ENGINES = {
 def folder(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = copied(empty_home, tmp_path_factory.mktemp("latex") / "home")
     ranked_store(home)
-    return build(Home(home), only=["thesis_ranking", "beyond_cnns_1", "lsgan_3.2"], formats=["latex"]).folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWEEP_DATA_DIR", str(home / "no-data"))
+        return build(Home(home), only=["thesis_ranking", "beyond_cnns_1", "lsgan_3.2"], formats=["latex"]).folder
 
 
 def test_the_document_compiles(folder: Path, tmp_path: Path) -> None:
