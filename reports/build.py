@@ -18,6 +18,7 @@ from reports.curves import check_curve_names, read_curves
 from reports.curves_drawn import drawn, traces
 from reports.draft import MARK, check_place, draft
 from reports.errors import ReportError
+from reports.freshness import Today
 from reports.layers import check_names, read_layer_tables
 from reports.layers_built import compare
 from reports.selection import Sweep, fill, ranking, read_sweeps
@@ -92,6 +93,7 @@ def build(
             layers={table.name: compare(table, sweeps, store) for table in layered if not only or table.name in only},
             curves=[(curves, traces(curves, sweeps, store)) for curves in figures if not only or curves.name in only],
             sweeps=sweeps,
+            today=Today(),
         )
         stems = write(folder, contents, formats, lambda sweep: _picture_of(store, sweep))
         (folder / MARK).write_text(json.dumps({"tables": contents.names, "sweeps": stems}, indent=2) + "\n", encoding="utf-8")

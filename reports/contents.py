@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from reports.curves import Curves
 from reports.curves_drawn import Trace
+from reports.freshness import Today
 from reports.layers_built import Comparison
+from reports.minute import Answer, answers
 from reports.selection import Cell, Sweep
 from reports.table import Table
 
@@ -34,6 +37,7 @@ class Contents:
         layers: each layer table with what was built, by name.
         curves: each figure over epochs with what is drawn.
         sweeps: the newest first.
+        today: says what is stale.
         pictures: picture grids of the report's own.
     """
 
@@ -41,7 +45,13 @@ class Contents:
     layers: Mapping[str, Comparison]
     curves: Sequence[tuple[Curves, list[Trace]]]
     sweeps: list[Sweep]
+    today: Today
     pictures: Sequence[Picture] = ()
+
+    @cached_property
+    def answers(self) -> list[Answer]:
+        """Which model fills best on each data set."""
+        return answers(self.filled, self.sweeps, self.today)
 
     @property
     def names(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from reports.contents import Contents
 from reports.curves_drawn import curves_page, drawn
 from reports.index_page import how_to_read
 from reports.layers_page import layers_page
-from reports.minute import answers
 from reports.selection import Sweep
 from reports.separation import separation
 from reports.sweep_page import picture_caption, sweep_page, terms
@@ -85,7 +84,7 @@ def html_page(contents: Contents, views: Sequence[View], folder: Path, picture_o
         loader=PackageLoader("reports"), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
     return environment.get_template("index.html.j2").render(
-        answers=answers(contents.filled, contents.sweeps),
+        answers=contents.answers,
         tables=views,
         texts={view.table.name: _texts(view, contents, folder) for view in views},
         measured=sum(view.measured for view in views),
@@ -141,8 +140,21 @@ def _figure(name: str, folder: Path) -> str:
 
 def _texts(view: View, contents: Contents, folder: Path) -> Texts:
     table, cells = contents.filled[view.table.name]
-    parts = sections(table_page(table, cells, view.lineage))
+    parts = (*_reasons(view), *sections(table_page(table, cells, view.lineage)))
     return Texts(rendered(separation(table, cells)), _figure(table.name, folder), parts)
+
+
+def _reasons(view: View) -> Iterator[Section]:
+    """Why each verdict is what it is, and why a number is stale; what several cells share stands once."""
+    for title, words in (("Why each verdict", "verdict"), ("What is stale", "stale")):
+        places: dict[str, list[str]] = {}
+        for line in view.lines:
+            for heading, cell in zip(view.headings, line.cells, strict=True):
+                reason = cell.stale if words == "stale" else f"**{cell.verdict}**: {cell.reason}" if cell.verdict else ""
+                if reason:
+                    places.setdefault(reason, []).append(f"{line.title}, {heading.column.title}")
+        if places:
+            yield Section(title, rendered("".join(f"- {'; '.join(those)}: {reason}.\n" for reason, those in places.items())))
 
 
 def _layers(contents: Contents) -> list[Folded]:

@@ -7,11 +7,12 @@ from reports.curves import Curves
 from reports.curves_drawn import Trace, drawn
 from reports.layers_built import Comparison
 from reports.markdown import markdown_table
-from reports.minute import Answer, answers
+from reports.minute import Answer
 from reports.selection import Cell, Sweep
 from reports.sweep_page import OVERVIEW, overview_row, terms
 from reports.table import Table
 
+WHOLE = (("html", "one page of HTML", "index.html"), ("latex", "a LaTeX document", "report.tex"))
 HOW_TO_READ = """\
 - *Published* is what the source prints, *measured* what the runs in the store say; *difference* is measured minus published.
 - Every measured number names its runs; each table's section "Runs" has their MLflow run id, data, epochs, seed and commit.
@@ -26,15 +27,16 @@ HOW_TO_READ = """\
 """
 
 
-def index_page(contents: Contents, stems: Sequence[str], *, csv: bool = True) -> str:
+def index_page(contents: Contents, stems: Sequence[str], formats: Sequence[str]) -> str:
     """The page in Markdown.
 
     Args:
         contents: what the report shows.
         stems: file name of each sweep's page, without ending.
-        csv: whether a CSV file lies beside every table.
+        formats: those in which the report is written.
     """
-    layers, curves, files = contents.layers, contents.curves, ("csv", "png") if csv else ("png",)
+    layers, curves, files = contents.layers, contents.curves, ("csv", "png") if "csv" in formats else ("png",)
+    whole = [f"[{words}]({file})" for name, words, file in WHOLE if name in formats]
     rows = []
     for name, (table, cells) in contents.filled.items():
         measured = sum(cell.value is not None for cell in cells)
@@ -42,8 +44,9 @@ def index_page(contents: Contents, stems: Sequence[str], *, csv: bool = True) ->
         rows.append([title, table.caption, f"{measured} of {len(cells)} cells", _files(name, files)])
     parts = [
         "# Report\n",
+        f"The same as {' and as '.join(whole)}.\n" if whole else "",
         "## In a minute\n",
-        _minute(answers(contents.filled, contents.sweeps)),
+        _minute(contents.answers),
         "## How to read this\n",
         how_to_read(contents.filled),
         "## Tables\n",
@@ -52,6 +55,8 @@ def index_page(contents: Contents, stems: Sequence[str], *, csv: bool = True) ->
         _layers(layers, files[:-1]) if layers else "",
         "## Figures over epochs\n" if curves else "",
         _curves(curves, files) if curves else "",
+        "## Pictures\n" if contents.pictures else "",
+        *(f"![{picture.title}]({picture.file})\n\n{picture.caption}\n" for picture in contents.pictures),
         "## Sweeps in this store\n",
         _sweeps(contents.sweeps, stems),
         "## Glossary\n",
@@ -81,7 +86,17 @@ def _minute(found: Sequence[Answer]) -> str:
             "" if other is None else f"{answer.lead(other.mean)} ({other.entrant.title})" for other in (answer.classical, answer.second)
         ]
         value = f"{answer.value} ({answer.metric}, {answer.seeds})"
-        rows.append([answer.task.words, f"**{answer.best.entrant.title}**", value, ring_mean, *others, answer.sure, f"`{answer.command}`"])
+        rows.append(
+            [
+                answer.task.words,
+                f"**{answer.best.entrant.title}**",
+                value,
+                ring_mean,
+                *others,
+                answer.sure + (", stale" if answer.stale else ""),
+                f"`{answer.command}`",
+            ]
+        )
     headings = (
         "data and hole",
         "fills best",

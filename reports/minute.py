@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
+from reports.freshness import Today
 from reports.glossary import Term, glossary
 from reports.lineage import commit_of, epochs
 from reports.selection import FINISHED, Cell, Run, Sweep
@@ -144,19 +145,19 @@ class Answer:
         return [standing.entrant.title for standing in self.standings[1:] if self.best.apart(standing) is False]
 
     def lead(self, value: float) -> str:
-        """By how much the best is ahead of a value, with the metric's unit: "0.17 dB", "29 % less"."""
-        ahead = (self.best.mean - value) * (1 if self.term.mode == "max" else -1)
+        """By how much the best is ahead of a value: "+0.17 dB", "6 % less error"; the same way round where it is behind."""
         if self.term.unit == "dB":
-            return f"{ahead:+.2f} dB"
-        share = f" ({100 * ahead / value:+.0f} %)" if value else ""
-        return f"{shown(ahead, signed=True)}{share} better" if ahead >= 0 else f"{shown(-ahead)} worse"
+            return f"{self.best.mean - value:+.2f} dB"
+        less = value - self.best.mean
+        amount = f"{100 * abs(less) / value:.0f} %" if value else shown(abs(less), self.metric)
+        return f"{amount} {'less' if less >= 0 else 'more'} error"
 
     @property
     def value(self) -> str:
         """The best's value with its spread: "17.05 ± 0.03 dB"."""
         unit = "" if self.term.unit == "1" else f" {self.term.unit}"
         spread = "" if self.best.spread is None else f" ± {self.best.spread:.2g}"
-        return f"{shown(self.best.mean)}{spread}{unit}"
+        return f"{shown(self.best.mean, self.metric)}{spread}{unit}"
 
     @property
     def sharpness(self) -> float | None:
@@ -198,12 +199,13 @@ class Answer:
         return f"sweep {self.sweep.row.name}{trained}, commit {commit_of(self.sweep) or 'unknown'}"
 
 
-def answers(filled: Mapping[str, tuple[Table, Sequence[Cell]]], sweeps: Sequence[Sweep]) -> list[Answer]:
+def answers(filled: Mapping[str, tuple[Table, Sequence[Cell]]], sweeps: Sequence[Sweep], today: Today) -> list[Answer]:
     """What is known of every task that something was measured on, by data set and hole.
 
     Args:
         filled: each table with its cells, by name.
         sweeps: the newest first.
+        today: says what is stale.
     """
     by_id = {sweep.row.run_id: sweep for sweep in sweeps}
     entrants: dict[Task, list[Entrant]] = {}
@@ -218,13 +220,13 @@ def answers(filled: Mapping[str, tuple[Table, Sequence[Cell]]], sweeps: Sequence
             known = entrants.setdefault(_task(sweep), [])
             titles = {entrant.title for entrant in known}
             known += [entrant for entrant in _of_sweep(sweep) if entrant.title not in titles]
-    found = [_answer(task, list(_distinct(those)), by_id) for task, those in entrants.items()]
+    found = [_answer(task, list(_distinct(those)), by_id, today) for task, those in entrants.items()]
     return sorted((answer for answer in found if answer), key=lambda answer: (answer.task.data, answer.task.mask, -answer.task.test_images))
 
 
-def shown(value: float, *, signed: bool = False) -> str:
-    """A number in four digits."""
-    return f"{value:+.4g}" if signed else f"{value:.4g}"
+def shown(value: float, metric: str) -> str:
+    """A number with two decimals in dB, else in four digits."""
+    return f"{value:.2f}" if glossary()[metric].unit == "dB" else f"{value:.4g}"
 
 
 def _title(table: Table, cell: Cell) -> str:
@@ -258,7 +260,7 @@ def _distinct(entrants: Iterable[Entrant]) -> Iterator[Entrant]:
             yield entrant
 
 
-def _answer(task: Task, entrants: Sequence[Entrant], sweeps: Mapping[str, Sweep]) -> Answer | None:
+def _answer(task: Task, entrants: Sequence[Entrant], sweeps: Mapping[str, Sweep], today: Today) -> Answer | None:
     counts = {metric: sum(bool(entrant.values(metric)) for entrant in entrants) for metric in PREFERRED}
     metric = max(PREFERRED, key=lambda name: counts[name])
     if not counts[metric]:
@@ -268,7 +270,8 @@ def _answer(task: Task, entrants: Sequence[Entrant], sweeps: Mapping[str, Sweep]
     standings.sort(key=lambda standing: sign * standing.mean)
     sweep = sweeps[standings[0].entrant.runs[0].sweep.run_id]
     plain = sweep.row.metrics.get(f"ring_mean_test_{metric}", math.nan)
-    return Answer(task, metric, tuple(standings), plain if math.isfinite(plain) else None, sweep)
+    stale = today.stale_any(standings[0].entrant.runs)
+    return Answer(task, metric, tuple(standings), plain if math.isfinite(plain) else None, sweep, stale)
 
 
 def _shipped(spec: str) -> bool:

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reports.freshness import Today
 from reports.glossary import Term, glossary
 from reports.lineage import Lineage
 from reports.markdown import NOT_GIVEN, NOT_MEASURED, number
 from reports.selection import Cell
 from reports.table import Column, Table
+from reports.verdict import verdict
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,9 @@ class Shown:
     count: str
     difference: str
     runs: tuple[int, ...]
-    verdict: str = ""
-    reason: str = ""
-    stale: str = ""
+    verdict: str
+    reason: str
+    stale: str
 
 
 @dataclass(frozen=True)
@@ -108,15 +110,16 @@ class View:
         return sum(bool(cell.stale) for cell in self.shown)
 
 
-def view(table: Table, cells: Sequence[Cell], lineage: Lineage) -> View:
+def view(table: Table, cells: Sequence[Cell], lineage: Lineage, today: Today) -> View:
     """What a page shows of a table.
 
     Args:
         table: the table, its rows in the order in which they are shown.
         cells: of the table.
         lineage: of the cells.
+        today: says what is stale.
     """
-    by_place = {(cell.row.title, cell.column.key): _shown(table, cell, lineage) for cell in cells}
+    by_place = {(cell.row.title, cell.column.key): _shown(table, cell, lineage, today) for cell in cells}
     lines = []
     for place, row in enumerate(table.rows, start=1):
         mine = tuple(by_place[row.title, column.key] for column in table.columns)
@@ -130,7 +133,8 @@ def view(table: Table, cells: Sequence[Cell], lineage: Lineage) -> View:
     return View(table, lineage, tuple(headings), tuple(lines))
 
 
-def _shown(table: Table, cell: Cell, lineage: Lineage) -> Shown:
+def _shown(table: Table, cell: Cell, lineage: Lineage, today: Today) -> Shown:
+    judged = verdict(table, cell)
     return Shown(
         published=number(cell.published, table.decimals, NOT_GIVEN),
         published_value=cell.published,
@@ -140,4 +144,7 @@ def _shown(table: Table, cell: Cell, lineage: Lineage) -> Shown:
         count=str(len(cell.runs)) if cell.runs else "",
         difference="" if cell.difference is None else f"{cell.difference:+.{table.decimals}f}",
         runs=tuple(lineage.runs.index(run) + 1 for run in cell.runs),
+        verdict="" if judged is None else judged.word,
+        reason="" if judged is None else judged.reason,
+        stale=today.stale_any(cell.runs),
     )

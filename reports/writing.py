@@ -13,7 +13,6 @@ from reports.index_page import index_page
 from reports.latex import latex_report, latex_table
 from reports.layers_page import layers_csv, layers_page
 from reports.lineage import Lineage, to_csv
-from reports.minute import answers
 from reports.selection import Sweep
 from reports.sweep_page import sweep_page
 from reports.table import NAME
@@ -62,13 +61,13 @@ def write(folder: Path, contents: Contents, formats: Sequence[str], picture_of: 
     if "csv" in formats:
         _write_csv(folder / "tables", contents)
     if "md" in formats:
-        _write_markdown(folder, contents, stems, picture_of, csv="csv" in formats)
-    views = [view(table, cells, Lineage.of(cells, contents.sweeps)) for table, cells in contents.filled.values()]
+        _write_markdown(folder, contents, stems, formats, picture_of)
+    views = [view(table, cells, Lineage.of(cells, contents.sweeps), contents.today) for table, cells in contents.filled.values()]
     if "latex" in formats:
         for each in views:
             _put(folder / "tables" / f"{each.table.name}.tex", latex_table(each))
         captions = {name: table.caption for name, (table, _) in contents.filled.items()}
-        _put(folder / "report.tex", latex_report(views, answers(contents.filled, contents.sweeps), captions))
+        _put(folder / "report.tex", latex_report(views, contents.answers, captions))
     if "html" in formats:
         _put(folder / "index.html", html_page(contents, views, folder, picture_of))
     return stems
@@ -91,10 +90,10 @@ def _write_csv(folder: Path, contents: Contents) -> None:
 
 
 def _write_markdown(
-    folder: Path, contents: Contents, stems: Sequence[str], picture_of: Callable[[Sweep], bytes | None], *, csv: bool
+    folder: Path, contents: Contents, stems: Sequence[str], formats: Sequence[str], picture_of: Callable[[Sweep], bytes | None]
 ) -> None:
     """The index and the pages of tables, figures and sweeps; they link CSV files where there are some."""
-    tables, sweeps, also = folder / "tables", folder / "sweeps", ("csv",) if csv else ()
+    tables, sweeps, also = folder / "tables", folder / "sweeps", ("csv",) if "csv" in formats else ()
     for name, (table, cells) in contents.filled.items():
         _put(tables / f"{name}.md", table_page(table, cells, Lineage.of(cells, contents.sweeps), (*also, "svg")))
     for name, comparison in contents.layers.items():
@@ -107,7 +106,7 @@ def _write_markdown(
         if picture is not None:
             (sweeps / f"{stem}.png").write_bytes(picture)
         _put(sweeps / f"{stem}.md", sweep_page(sweep, None if picture is None else f"{stem}.png"))
-    _put(folder / "index.md", index_page(contents, stems, csv=csv))
+    _put(folder / "index.md", index_page(contents, stems, formats))
 
 
 def _stems(sweeps: Sequence[Sweep]) -> list[str]:

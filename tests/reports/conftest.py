@@ -34,9 +34,10 @@ class Filler:
         mode: str = "min",
         objective: str = "l2_hole",
         fingerprint: str = "f00dfeed",
+        tags: Mapping[str, str] | None = None,
     ) -> str:
-        """A sweep's own run; gives its id."""
-        tags = {
+        """A sweep's own run, with `tags` in place of the usual ones; gives its id."""
+        every = {
             "sweep.spec": spec,
             "sweep.model": model,
             "sweep.data": "cifar10",
@@ -49,8 +50,8 @@ class Filler:
             "sweep.epochs": "10",
             "git.commit": "0123456789abcdef0123456789abcdef01234567",
             "git.dirty": "false",
-        }
-        run_id = self.store.begin(name, "sweep", None, None, tags, {})
+        } | dict(tags or {})
+        run_id = self.store.begin(name, "sweep", None, None, every, {})
         self._writer.metrics(run_id, 0, baseline or {})
         self._writer.end(run_id, state)
         return run_id
@@ -66,9 +67,10 @@ class Filler:
         state: str = "complete",
         seed: int = 0,
         code: str = "",
+        model: str = "",
     ) -> str:
         """A trial's run; gives its id."""
-        tags = {"sweep.seed": str(seed)} | ({"sweep.code": code} if code else {})
+        tags = {"sweep.seed": str(seed)} | ({"sweep.code": code} if code else {}) | ({"sweep.model": model} if model else {})
         run_id = self.store.begin(sweep, trial.split("-")[0], trial, parent, tags, knobs or {})
         self._writer.metrics(run_id, 10, {"epoch": 10.0, "best_step": 9.0} | dict(metrics))
         self._writer.end(run_id, state)
@@ -121,3 +123,12 @@ def copied(empty_home: Path, place: Path) -> Path:
     place.mkdir()
     shutil.copy(empty_home / "mlflow.db", place / "mlflow.db")
     return place
+
+
+def small_store(filler: Filler) -> bytes:
+    """One sweep with one trial and a picture; gives the picture's bytes."""
+    parent = filler.sweep("small", baseline={"ring_mean_validation_l2_hole": 6.3})
+    filler.trial("small", parent, "search-0000", {"best_l2_hole": 3.0, "best_train_l2_hole": 2.8}, knobs={"bottleneck": 256})
+    picture = filler.picture(parent, (200, 100, 50))
+    filler.done()
+    return picture

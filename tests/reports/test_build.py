@@ -7,24 +7,18 @@ import pytest
 from PIL import Image
 
 import reports.build
+import reports.writing
 from reports.build import build
 from reports.curves import read_curves
 from reports.errors import ReportError
 from reports.layers import read_layer_tables
 from reports.table import read_tables
+from reports.writing import formats_of
 from sweeper.home import Home
-from tests.reports.conftest import Filler
+from tests.reports.conftest import Filler, small_store
+from tests.reports.links import dead_links
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def small_store(filler: Filler) -> bytes:
-    """One sweep with one trial and a picture; gives the picture's bytes."""
-    parent = filler.sweep("small", baseline={"ring_mean_validation_l2_hole": 6.3})
-    filler.trial("small", parent, "search-0000", {"best_l2_hole": 3.0, "best_train_l2_hole": 2.8}, knobs={"bottleneck": 256})
-    picture = filler.picture(parent, (200, 100, 50))
-    filler.done()
-    return picture
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -63,7 +57,7 @@ def test_it_works_from_any_directory_with_nothing_heavy_imported(filler: Filler,
     assert "beyond_cnns_2: 0 of 13 cells measured" in lines
     assert lines[-4:] == [
         "1 sweep",
-        f"report: {(home / 'report' / 'index.md').resolve()}",
+        f"report: {(home / 'report' / 'index.html').resolve()}",
         "code 0",
         "heavy []",
     ]
@@ -84,9 +78,11 @@ def test_two_builds_give_the_same_bytes(filler: Filler, home: Path) -> None:
     first, second = build(Home(home), home / "first"), build(Home(home), home / "second")
     assert contents(first.folder) == contents(second.folder)
     assert set(contents(first.folder)) == {
+        "index.html",
         "index.md",
         "report.json",
-        *(f"tables/{table.name}.{ending}" for table in read_tables() for ending in ("md", "csv", "png", "svg")),
+        "report.tex",
+        *(f"tables/{table.name}.{ending}" for table in read_tables() for ending in ("md", "csv", "png", "svg", "tex")),
         *(f"tables/{table.name}.{ending}" for table in read_layer_tables() for ending in ("md", "csv")),
         *(f"tables/{curves.name}.{ending}" for curves in read_curves() for ending in ("md", "csv", "png", "svg")),
         "sweeps/small.md",
@@ -109,7 +105,9 @@ def test_a_build_takes_the_place_of_an_earlier_one(filler: Filler, home: Path) -
     build(Home(home), only=["beyond_cnns_2"])
     assert not (home / "report" / "tables" / "beyond_cnns_1.md").exists()
     build(Home(home), only=["beyond_cnns_1"])
-    assert {path.name for path in (home / "report" / "tables").iterdir()} == {f"beyond_cnns_1.{e}" for e in ("md", "csv", "png", "svg")}
+    assert {path.name for path in (home / "report" / "tables").iterdir()} == {
+        f"beyond_cnns_1.{e}" for e in ("md", "csv", "png", "svg", "tex")
+    }
 
 
 def test_an_earlier_report_stays_when_a_build_fails(filler: Filler, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +118,7 @@ def test_an_earlier_report_stays_when_a_build_fails(filler: Filler, home: Path, 
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(reports.build, "draw", full_disk)
+    monkeypatch.setattr(reports.writing, "draw", full_disk)
     with pytest.raises(ReportError, match=r"must be written whole, but .*No space left on device"):
         build(Home(home))
     assert contents(home / "report") == before
@@ -145,6 +143,8 @@ def test_an_earlier_report_stays_when_a_table_file_is_bad(
     ("arguments", "words"),
     [
         (["--only", "beyond_cnns_7"], "error --only must name one of animal_faces_discriminator, "),
+        (["--format", "md,pdf"], "error --format must be of md, csv, latex, html, but got pdf; name some of these"),
+        (["--format", ","], "error --format must be of md, csv, latex, html, but got none; name some of these"),
         (["--out", "."], "must be new, empty or an earlier report"),
         (["--out", "mlflow.db"], "must be new, empty or an earlier report"),
         (["--out", "mlflow.db/report"], "the report's folder must be writable"),
@@ -172,3 +172,19 @@ def test_a_picture_that_is_gone_costs_the_picture_alone(filler: Filler, home: Pa
     folder = build(Home(home), only=["beyond_cnns_1"]).folder / "sweeps"
     assert not (folder / "bare.png").exists()
     assert "| 1 | search-0000 | complete | 3 | 9 |" in (folder / "bare.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("formats", "files"),
+    [
+        (["md"], {"index.md", "beyond_cnns_1.md", "beyond_cnns_1.png", "beyond_cnns_1.svg", "small.md", "small.png"}),
+        (["csv"], {"beyond_cnns_1.csv"}),
+        (["latex,csv"], {"report.tex", "beyond_cnns_1.tex", "beyond_cnns_1.csv", "beyond_cnns_1.png", "beyond_cnns_1.svg"}),
+        (["html", "csv"], {"index.html", "beyond_cnns_1.csv", "beyond_cnns_1.png", "beyond_cnns_1.svg"}),
+    ],
+)
+def test_a_format_writes_its_own_files_alone(filler: Filler, home: Path, formats: list[str], files: set[str]) -> None:
+    small_store(filler)
+    folder = build(Home(home), only=["beyond_cnns_1"], formats=formats_of(formats)).folder
+    assert {Path(name).name for name in contents(folder)} == files | {"report.json"}
+    assert list(dead_links(folder)) == []
