@@ -21,6 +21,7 @@ from reports.curves import Curves, check_curve_names, read_curves
 from reports.curves_drawn import Trace, curves_csv, curves_page, draw_curves, drawn, traces
 from reports.errors import ReportError
 from reports.figures import draw
+from reports.freshness import Today
 from reports.index_page import index_page
 from reports.layers import check_names, read_layer_tables
 from reports.layers_built import Comparison, compare
@@ -30,6 +31,7 @@ from reports.selection import Cell, Sweep, fill, ranking, read_sweeps
 from reports.sweep_page import sweep_page
 from reports.table import NAME, Table, read_tables
 from reports.table_page import table_page
+from reports.wanted import Lack, lacks
 from sweeper.errors import SweepError, TrackingError
 from sweeper.home import DEFAULT_STORE, Home
 from sweeper.tracking import Store
@@ -49,6 +51,7 @@ class Built:
         layers: how much of each layer table agrees, in words, by name.
         curves: how much of each figure over epochs is there, in words, by name.
         sweeps: how many there are.
+        lacks: the cells, layer tables and figures that are missing or stale.
     """
 
     folder: Path
@@ -56,6 +59,7 @@ class Built:
     layers: dict[str, str]
     curves: dict[str, str]
     sweeps: int
+    lacks: tuple[Lack, ...] = ()
 
 
 def build(home: Home, out: Path | None = None, only: Sequence[str] = (), tables: Path | None = None) -> Built:
@@ -82,20 +86,23 @@ def build(home: Home, out: Path | None = None, only: Sequence[str] = (), tables:
     _check_place(place)
     store = Store(home.store_uri, create=False)
     sweeps = read_sweeps(store)
+    today = Today()
     with _draft(place) as folder:
         filled = {table.name: ranking(table, fill(table, sweeps)) for table in chosen}
         compared = {table.name: compare(table, sweeps, store) for table in layered if not only or table.name in only}
         traced = [(curves, traces(curves, sweeps, store)) for curves in figures if not only or curves.name in only]
+        parts = [part for part in (*every, *layered, *figures) if not only or part.name in only]
+        wanted = tuple(lack for part in parts for lack in lacks(part, sweeps, today, filled[part.name][1] if part.name in filled else None))
         stems = _write_sweeps(folder / "sweeps", store, sweeps)
-        _write_tables(folder / "tables", filled, sweeps)
-        _write_layers(folder / "tables", compared)
-        _write_curves(folder / "tables", traced)
+        _write_tables(folder / "tables", filled, sweeps, today)
+        _write_layers(folder / "tables", compared, today)
+        _write_curves(folder / "tables", traced, today)
         (folder / "index.md").write_text(index_page(filled, compared, traced, sweeps, stems), encoding="utf-8")
         built = [*filled, *compared, *(curves.name for curves, _ in traced)]
         (folder / MARK).write_text(json.dumps({"tables": built, "sweeps": stems}, indent=2) + "\n", encoding="utf-8")
     measured = {name: (sum(cell.value is not None for cell in cells), len(cells)) for name, (_, cells) in filled.items()}
     words = {name: comparison.words for name, comparison in compared.items()}
-    return Built(place, measured, words, {curves.name: drawn(curves, found) for curves, found in traced}, len(sweeps))
+    return Built(place, measured, words, {curves.name: drawn(curves, found) for curves, found in traced}, len(sweeps), wanted)
 
 
 def _check_only(only: Sequence[str], names: set[str]) -> None:
@@ -105,24 +112,24 @@ def _check_only(only: Sequence[str], names: set[str]) -> None:
         raise ReportError(f"--only must name one of {', '.join(sorted(names))}, but got {', '.join(unknown)}; name one of these")
 
 
-def _write_tables(folder: Path, filled: dict[str, tuple[Table, list[Cell]]], sweeps: list[Sweep]) -> None:
+def _write_tables(folder: Path, filled: dict[str, tuple[Table, list[Cell]]], sweeps: list[Sweep], today: Today) -> None:
     folder.mkdir()
     for name, (table, cells) in filled.items():
-        lineage = Lineage.of(cells, sweeps)
+        lineage = Lineage.of(cells, sweeps, today)
         (folder / f"{name}.md").write_text(table_page(table, cells, lineage), encoding="utf-8")
         (folder / f"{name}.csv").write_text(to_csv(table, cells, lineage), encoding="utf-8")
         draw(table, cells, folder)
 
 
-def _write_layers(folder: Path, compared: dict[str, Comparison]) -> None:
+def _write_layers(folder: Path, compared: dict[str, Comparison], today: Today) -> None:
     for name, comparison in compared.items():
-        (folder / f"{name}.md").write_text(layers_page(comparison), encoding="utf-8")
+        (folder / f"{name}.md").write_text(layers_page(comparison, today), encoding="utf-8")
         (folder / f"{name}.csv").write_text(layers_csv(comparison), encoding="utf-8")
 
 
-def _write_curves(folder: Path, traced: Sequence[tuple[Curves, Sequence[Trace]]]) -> None:
+def _write_curves(folder: Path, traced: Sequence[tuple[Curves, Sequence[Trace]]], today: Today) -> None:
     for curves, found in traced:
-        (folder / f"{curves.name}.md").write_text(curves_page(curves, found), encoding="utf-8")
+        (folder / f"{curves.name}.md").write_text(curves_page(curves, found, today), encoding="utf-8")
         (folder / f"{curves.name}.csv").write_text(curves_csv(curves, found), encoding="utf-8")
         draw_curves(curves, found, folder)
 
@@ -185,6 +192,9 @@ StoreOption = Annotated[
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", help="The report's folder, made anew; default: report/ in the home folder.")]
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="A table or figure, as beyond_cnns_1; may be repeated.")]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="List what is missing or stale, with the command for each, and end with exit code 1.")
+]
 TablesOption = Annotated[Path | None, typer.Option("--tables", help="Folder of table files; default: the package's own.")]
 
 
@@ -195,6 +205,7 @@ def command(
     out: OutOption = None,
     only: OnlyOption = None,
     tables: TablesOption = None,
+    strict: StrictOption = False,
 ) -> None:
     """Build the report: published tables beside what the runs in the store say, and a page for every sweep."""
     built = build(Home(home, store), out, only or [], tables)
@@ -204,6 +215,12 @@ def command(
         typer.echo(f"{name}: {words}")
     typer.echo(f"{built.sweeps} sweep{'' if built.sweeps == 1 else 's'}")
     typer.echo(f"report: {built.folder / 'index.md'}")
+    if strict and built.lacks:
+        stale = sum(lack.stale for lack in built.lacks)
+        typer.echo(f"--strict: {len(built.lacks) - stale} missing, {stale} stale", err=True)
+        for lack in built.lacks:
+            typer.echo(f"  {lack.line}", err=True)
+        raise typer.Exit(1)
 
 
 def main() -> None:
