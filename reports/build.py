@@ -23,6 +23,7 @@ from reports.layers import check_names, read_layer_tables
 from reports.layers_built import compare
 from reports.selection import Sweep, fill, ranking, read_sweeps
 from reports.table import read_tables
+from reports.wanted import Lack, lacks
 from reports.watch import watch
 from reports.writing import FORMATS, formats_of, write
 from sweeper.errors import SweepError, TrackingError
@@ -45,6 +46,7 @@ class Built:
         curves: how much of each figure over epochs is there, in words, by name.
         sweeps: how many there are.
         page: the one to open first.
+        lacks: the cells, layer tables and figures that are missing or stale.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class Built:
     curves: dict[str, str]
     sweeps: int
     page: Path
+    lacks: tuple[Lack, ...] = ()
 
     @property
     def words(self) -> str:
@@ -97,13 +100,16 @@ def build(
         )
         stems = write(folder, contents, formats, lambda sweep: _picture_of(store, sweep))
         (folder / MARK).write_text(json.dumps({"tables": contents.names, "sweeps": stems}, indent=2) + "\n", encoding="utf-8")
+    parts = [part for part in (*every, *layered, *figures) if not only or part.name in only]
+    cells = {name: found for name, (_, found) in contents.filled.items()}
     return Built(
         place,
-        {name: (sum(cell.value is not None for cell in cells), len(cells)) for name, (_, cells) in contents.filled.items()},
+        {name: (sum(cell.value is not None for cell in found), len(found)) for name, found in cells.items()},
         {name: comparison.words for name, comparison in contents.layers.items()},
         {curves.name: drawn(curves, found) for curves, found in contents.curves},
         len(sweeps),
         place / next(page for name, page in FIRST_PAGES.items() if name in formats),
+        tuple(lack for part in parts for lack in lacks(part, sweeps, contents.today, cells.get(part.name))),
     )
 
 
@@ -128,6 +134,9 @@ StoreOption = Annotated[
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", help="The report's folder, made anew; default: report/ in the home folder.")]
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="A table or figure, as beyond_cnns_1; may be repeated.")]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="List what is missing or stale, with the command for each, and end with exit code 1.")
+]
 TablesOption = Annotated[Path | None, typer.Option("--tables", help="Folder of table files; default: the package's own.")]
 FormatOption = Annotated[list[str] | None, typer.Option("--format", help="md, csv, latex, html; several with commas. Default: all.")]
 WatchOption = Annotated[bool, typer.Option("--watch", help="Build again whenever the store has changed, until Ctrl-C.")]
@@ -144,6 +153,7 @@ def command(
     format_: FormatOption = None,
     watching: WatchOption = False,
     every_s: EveryOption = 10.0,
+    strict: StrictOption = False,
 ) -> None:
     """Build the report: published tables beside what the runs in the store say, and a page for every sweep."""
     place, formats = Home(home, store), formats_of(format_ or [])
@@ -157,6 +167,12 @@ def command(
         typer.echo(f"{name}: {words}")
     typer.echo(f"{built.sweeps} sweep{'' if built.sweeps == 1 else 's'}")
     typer.echo(f"report: {built.page}")
+    if strict and built.lacks:
+        stale = sum(lack.stale for lack in built.lacks)
+        typer.echo(f"--strict: {len(built.lacks) - stale} missing, {stale} stale", err=True)
+        for lack in built.lacks:
+            typer.echo(f"  {lack.line}", err=True)
+        raise typer.Exit(1)
 
 
 def main() -> None:

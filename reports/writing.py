@@ -62,7 +62,9 @@ def write(folder: Path, contents: Contents, formats: Sequence[str], picture_of: 
         _write_csv(folder / "tables", contents)
     if "md" in formats:
         _write_markdown(folder, contents, stems, formats, picture_of)
-    views = [view(table, cells, Lineage.of(cells, contents.sweeps), contents.today) for table, cells in contents.filled.values()]
+    views = [
+        view(table, cells, Lineage.of(cells, contents.sweeps, contents.today), contents.today) for table, cells in contents.filled.values()
+    ]
     if "latex" in formats:
         for each in views:
             _put(folder / "tables" / f"{each.table.name}.tex", latex_table(each))
@@ -82,7 +84,7 @@ def _write_figures(folder: Path, contents: Contents) -> None:
 
 def _write_csv(folder: Path, contents: Contents) -> None:
     for name, (table, cells) in contents.filled.items():
-        _put(folder / f"{name}.csv", to_csv(table, cells, Lineage.of(cells, contents.sweeps)))
+        _put(folder / f"{name}.csv", to_csv(table, cells, Lineage.of(cells, contents.sweeps, contents.today)))
     for name, comparison in contents.layers.items():
         _put(folder / f"{name}.csv", layers_csv(comparison))
     for curves, found in contents.curves:
@@ -95,11 +97,11 @@ def _write_markdown(
     """The index and the pages of tables, figures and sweeps; they link CSV files where there are some."""
     tables, sweeps, also = folder / "tables", folder / "sweeps", ("csv",) if "csv" in formats else ()
     for name, (table, cells) in contents.filled.items():
-        _put(tables / f"{name}.md", table_page(table, cells, Lineage.of(cells, contents.sweeps), (*also, "svg")))
+        _put(tables / f"{name}.md", table_page(table, cells, Lineage.of(cells, contents.sweeps, contents.today), (*also, "svg")))
     for name, comparison in contents.layers.items():
-        _put(tables / f"{name}.md", layers_page(comparison, also))
+        _put(tables / f"{name}.md", layers_page(comparison, also, contents.today))
     for curves, found in contents.curves:
-        _put(tables / f"{curves.name}.md", curves_page(curves, found, ("svg", *also)))
+        _put(tables / f"{curves.name}.md", curves_page(curves, found, ("svg", *also), contents.today))
     sweeps.mkdir()
     for sweep, stem in zip(contents.sweeps, stems, strict=True):
         picture = picture_of(sweep)
