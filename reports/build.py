@@ -21,12 +21,15 @@ from reports.curves import Curves, check_curve_names, read_curves
 from reports.curves_drawn import Trace, curves_csv, curves_page, draw_curves, drawn, traces
 from reports.errors import ReportError
 from reports.figures import draw
+from reports.fills import may_be_shown
+from reports.grids import draw_grids, grids_section
 from reports.index_page import index_page
 from reports.layers import check_names, read_layer_tables
 from reports.layers_built import Comparison, compare
 from reports.layers_page import layers_csv, layers_page
 from reports.lineage import Lineage, to_csv
 from reports.selection import Cell, Sweep, fill, ranking, read_sweeps
+from reports.stills import copy_stills
 from reports.sweep_page import sweep_page
 from reports.table import NAME, Table, read_tables
 from reports.table_page import table_page
@@ -58,7 +61,7 @@ class Built:
     sweeps: int
 
 
-def build(home: Home, out: Path | None = None, only: Sequence[str] = (), tables: Path | None = None) -> Built:
+def build(home: Home, out: Path | None = None, only: Sequence[str] = (), tables: Path | None = None, *, photographs: bool = True) -> Built:
     """Builds a report.
 
     Args:
@@ -66,6 +69,7 @@ def build(home: Home, out: Path | None = None, only: Sequence[str] = (), tables:
         out: the report's folder, made anew; None = `report/` in the home folder.
         only: names of the tables and figures to build; none = all.
         tables: folder of table files; None = those that come with the package.
+        photographs: show images that may not be published, too.
 
     Raises:
         ReportError: a table file that cannot be used, or a folder that holds something else than a report.
@@ -86,11 +90,13 @@ def build(home: Home, out: Path | None = None, only: Sequence[str] = (), tables:
         filled = {table.name: ranking(table, fill(table, sweeps)) for table in chosen}
         compared = {table.name: compare(table, sweeps, store) for table in layered if not only or table.name in only}
         traced = [(curves, traces(curves, sweeps, store)) for curves in figures if not only or curves.name in only]
-        stems = _write_sweeps(folder / "sweeps", store, sweeps)
+        stems = _write_sweeps(folder / "sweeps", store, sweeps, photographs=photographs)
         _write_tables(folder / "tables", filled, sweeps)
         _write_layers(folder / "tables", compared)
         _write_curves(folder / "tables", traced)
-        (folder / "index.md").write_text(index_page(filled, compared, traced, sweeps, stems), encoding="utf-8")
+        grids = draw_grids(filled, sweeps, store, folder / "grids", photographs=photographs)
+        index = index_page(filled, compared, traced, sweeps, stems) + grids_section(grids, "grids")
+        (folder / "index.md").write_text(index, encoding="utf-8")
         built = [*filled, *compared, *(curves.name for curves, _ in traced)]
         (folder / MARK).write_text(json.dumps({"tables": built, "sweeps": stems}, indent=2) + "\n", encoding="utf-8")
     measured = {name: (sum(cell.value is not None for cell in cells), len(cells)) for name, (_, cells) in filled.items()}
@@ -127,19 +133,21 @@ def _write_curves(folder: Path, traced: Sequence[tuple[Curves, Sequence[Trace]]]
         draw_curves(curves, found, folder)
 
 
-def _write_sweeps(folder: Path, store: Store, sweeps: list[Sweep]) -> list[str]:
+def _write_sweeps(folder: Path, store: Store, sweeps: list[Sweep], *, photographs: bool) -> list[str]:
     """Writes each sweep's page and picture; gives the pages' names without ending."""
     folder.mkdir()
     stems = []
     for sweep in sweeps:
         stem = sweep.row.name if re.match(NAME, sweep.row.name) and sweep.row.name not in stems else sweep.row.run_id
         stems.append(stem)
-        picture: str | None = f"{stem}.png"
-        try:
-            (folder / f"{stem}.png").write_bytes(store.fetch(sweep.row.run_id, PICTURE).read_bytes())
-        except TrackingError:  # a sweep without pictures, or whose pictures were moved away: its numbers are still worth a page
-            picture = None
-        (folder / f"{stem}.md").write_text(sweep_page(sweep, picture), encoding="utf-8")
+        picture: str | None = None
+        if photographs or may_be_shown(store, sweep):
+            try:
+                (folder / f"{stem}.png").write_bytes(store.fetch(sweep.row.run_id, PICTURE).read_bytes())
+                picture = f"{stem}.png"
+            except TrackingError:  # a sweep without pictures, or whose pictures were moved away: its numbers are still worth a page
+                pass
+        (folder / f"{stem}.md").write_text(sweep_page(sweep, picture, copy_stills(store, sweep, folder, stem)), encoding="utf-8")
     return stems
 
 
@@ -185,6 +193,9 @@ StoreOption = Annotated[
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", help="The report's folder, made anew; default: report/ in the home folder.")]
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="A table or figure, as beyond_cnns_1; may be repeated.")]
+PhotographsOption = Annotated[
+    bool, typer.Option("--photographs/--no-photographs", help="Show input and truth of photographs that are not free to be published, too.")
+]
 TablesOption = Annotated[Path | None, typer.Option("--tables", help="Folder of table files; default: the package's own.")]
 
 
@@ -195,9 +206,10 @@ def command(
     out: OutOption = None,
     only: OnlyOption = None,
     tables: TablesOption = None,
+    photographs: PhotographsOption = True,
 ) -> None:
     """Build the report: published tables beside what the runs in the store say, and a page for every sweep."""
-    built = build(Home(home, store), out, only or [], tables)
+    built = build(Home(home, store), out, only or [], tables, photographs=photographs)
     for name, (measured, cells) in built.measured.items():
         typer.echo(f"{name}: {measured} of {cells} cells measured")
     for name, words in (built.layers | built.curves).items():

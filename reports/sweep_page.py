@@ -3,11 +3,13 @@
 import datetime as dt
 import statistics
 from collections import Counter
+from collections.abc import Sequence
 
 from reports.glossary import binned_metrics, glossary, split_metrics, training_metrics
 from reports.lineage import epochs
 from reports.markdown import markdown_table, number, shorten
 from reports.selection import Run, Sweep
+from reports.stills import Still
 
 LEADERBOARD_ROWS = 10
 COMPARED = ("l2_hole", "mse_hole", "psnr_hole", "maem_hole", "ssim_hole", "l2_image", "psnr_image", "ssim_image")
@@ -41,12 +43,13 @@ def overview_row(sweep: Sweep, stem: str) -> list[str]:
     ]
 
 
-def sweep_page(sweep: Sweep, picture: str | None) -> str:
+def sweep_page(sweep: Sweep, picture: str | None, stills: Sequence[Still] = ()) -> str:
     """The page in Markdown.
 
     Args:
         sweep: the sweep with its runs.
         picture: file name of its picture grid beside the page; None where it has none.
+        stills: plots of its search beside the page.
     """
     ranked = sweep.ranked()
     parts = [
@@ -60,8 +63,10 @@ def sweep_page(sweep: Sweep, picture: str | None) -> str:
         _final_runs(sweep),
         "## Pictures\n",
         _picture(sweep, picture, ranked),
+        "## The search\n" if stills else "",
+        "\n".join(f"![{still.title}]({still.file})\n" for still in stills),
     ]
-    return "\n".join(parts)
+    return "\n".join(part for part in parts if part)
 
 
 def _facts(sweep: Sweep) -> str:
@@ -167,7 +172,7 @@ def _final_runs(sweep: Sweep) -> str:
 
 def _picture(sweep: Sweep, picture: str | None, ranked: list[Run]) -> str:
     if picture is None:
-        return "The store has no picture grid of this sweep.\n"
+        return "The store has no picture grid of this sweep, or none that may be published here.\n"
     trial = sweep.tag("sweep.best") or (ranked[0].trial if ranked else "")
     caption = f"Validation images: input, filled with the ring's mean, filled by {trial}, truth"
     return f"{caption}.\n\n![{caption}]({picture})\n"
