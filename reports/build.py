@@ -13,24 +13,25 @@ from typing import Annotated
 
 import typer
 
-from reports.contents import Contents
+from reports.contents import Contents, Picture
 from reports.curves import check_curve_names, read_curves
 from reports.curves_drawn import drawn, traces
 from reports.draft import MARK, check_place, draft
 from reports.errors import ReportError
 from reports.freshness import Today
+from reports.grids import draw_grids
+from reports.keepsakes import Keepsakes
 from reports.layers import check_names, read_layer_tables
 from reports.layers_built import compare
-from reports.selection import Sweep, fill, ranking, read_sweeps
+from reports.selection import fill, ranking, read_sweeps
 from reports.table import read_tables
 from reports.wanted import Lack, lacks
 from reports.watch import watch
 from reports.writing import FORMATS, formats_of, write
-from sweeper.errors import SweepError, TrackingError
+from sweeper.errors import SweepError
 from sweeper.home import DEFAULT_STORE, Home
 from sweeper.tracking import Store
 
-PICTURE = "pictures/best.png"
 FIRST_PAGES = {"html": "index.html", "md": "index.md", "latex": "report.tex", "csv": "tables"}
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -65,7 +66,13 @@ class Built:
 
 
 def build(
-    home: Home, out: Path | None = None, only: Sequence[str] = (), tables: Path | None = None, formats: Sequence[str] = FORMATS
+    home: Home,
+    out: Path | None = None,
+    only: Sequence[str] = (),
+    tables: Path | None = None,
+    formats: Sequence[str] = FORMATS,
+    *,
+    photographs: bool = True,
 ) -> Built:
     """Builds a report.
 
@@ -75,6 +82,7 @@ def build(
         only: names of the tables and figures to build; none = all.
         tables: folder of table files; None = those that come with the package.
         formats: of `reports.writing.FORMATS`.
+        photographs: show images that may not be published, too.
 
     Raises:
         ReportError: a table file that cannot be used, or a folder that holds something else than a report.
@@ -91,14 +99,17 @@ def build(
     store = Store(home.store_uri, create=False)
     sweeps = read_sweeps(store)
     with draft(place) as folder:
+        filled = {table.name: ranking(table, fill(table, sweeps)) for table in every if not only or table.name in only}
+        grids = draw_grids(filled, sweeps, store, folder / "grids", photographs=photographs)
         contents = Contents(
-            filled={table.name: ranking(table, fill(table, sweeps)) for table in every if not only or table.name in only},
+            filled=filled,
             layers={table.name: compare(table, sweeps, store) for table in layered if not only or table.name in only},
             curves=[(curves, traces(curves, sweeps, store)) for curves in figures if not only or curves.name in only],
             sweeps=sweeps,
             today=Today(),
+            pictures=[Picture(f"{grid.document}: {grid.title}", grid.caption, f"grids/{grid.file}") for grid in grids],
         )
-        stems = write(folder, contents, formats, lambda sweep: _picture_of(store, sweep))
+        stems = write(folder, contents, formats, Keepsakes(store, photographs=photographs))
         (folder / MARK).write_text(json.dumps({"tables": contents.names, "sweeps": stems}, indent=2) + "\n", encoding="utf-8")
     parts = [part for part in (*every, *layered, *figures) if not only or part.name in only]
     cells = {name: found for name, (_, found) in contents.filled.items()}
@@ -120,14 +131,6 @@ def _check_only(only: Sequence[str], names: set[str]) -> None:
         raise ReportError(f"--only must name one of {', '.join(sorted(names))}, but got {', '.join(unknown)}; name one of these")
 
 
-def _picture_of(store: Store, sweep: Sweep) -> bytes | None:
-    """A sweep's picture grid; None where it has none, or its pictures were moved away: its numbers are still worth a page."""
-    try:
-        return store.fetch(sweep.row.run_id, PICTURE).read_bytes()
-    except TrackingError:
-        return None
-
-
 HomeOption = Annotated[Path, typer.Option("--home", envvar="SWEEP_HOME", help="Folder that holds sweeps/ and, by default, mlflow.db.")]
 StoreOption = Annotated[
     str, typer.Option("--store", envvar="MLFLOW_TRACKING_URI", help="MLflow store; default: mlflow.db in the home folder.")
@@ -136,6 +139,9 @@ OutOption = Annotated[Path | None, typer.Option("--out", help="The report's fold
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="A table or figure, as beyond_cnns_1; may be repeated.")]
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="List what is missing or stale, with the command for each, and end with exit code 1.")
+]
+PhotographsOption = Annotated[
+    bool, typer.Option("--photographs/--no-photographs", help="Show input and truth of photographs that are not free to be published, too.")
 ]
 TablesOption = Annotated[Path | None, typer.Option("--tables", help="Folder of table files; default: the package's own.")]
 FormatOption = Annotated[list[str] | None, typer.Option("--format", help="md, csv, latex, html; several with commas. Default: all.")]
@@ -154,13 +160,18 @@ def command(
     watching: WatchOption = False,
     every_s: EveryOption = 10.0,
     strict: StrictOption = False,
+    photographs: PhotographsOption = True,
 ) -> None:
     """Build the report: published tables beside what the runs in the store say, and a page for every sweep."""
     place, formats = Home(home, store), formats_of(format_ or [])
+
+    def again() -> Built:
+        return build(place, out, only or [], tables, formats, photographs=photographs)
+
     if watching:
-        watch(place, every_s, lambda: build(place, out, only or [], tables, formats).words, typer.echo)
+        watch(place, every_s, lambda: again().words, typer.echo)
         return
-    built = build(place, out, only or [], tables, formats)
+    built = again()
     for name, (measured, cells) in built.measured.items():
         typer.echo(f"{name}: {measured} of {cells} cells measured")
     for name, words in (built.layers | built.curves).items():

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from PIL import Image
 from reports.contents import Contents
 from reports.curves_drawn import curves_page, drawn
 from reports.index_page import how_to_read
+from reports.keepsakes import Keepsakes
 from reports.layers_page import layers_page
 from reports.selection import Sweep
 from reports.separation import separation
@@ -49,6 +50,7 @@ class Folded:
         sections: its parts.
         figure: a data URI; empty where it has none.
         uri: of its pictures, likewise.
+        plots: title and data URI of each of its plots.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Folded:
     sections: tuple[Section, ...] = ()
     figure: str = ""
     uri: str = ""
+    plots: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,14 +74,14 @@ class Texts:
     sections: tuple[Section, ...]
 
 
-def html_page(contents: Contents, views: Sequence[View], folder: Path, picture_of: Callable[[Sweep], bytes | None]) -> str:
+def html_page(contents: Contents, views: Sequence[View], folder: Path, keepsakes: Keepsakes) -> str:
     """The page.
 
     Args:
         contents: what it shows.
         views: of the tables.
         folder: the report's; holds `tables/NAME.svg` of every table and figure, and the files of `contents.pictures`.
-        picture_of: gives a sweep's picture grid as an image file's bytes; None where it has none.
+        keepsakes: pictures and plots of the sweeps.
     """
     environment = Environment(
         loader=PackageLoader("reports"), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
@@ -96,7 +99,7 @@ def html_page(contents: Contents, views: Sequence[View], folder: Path, picture_o
             {"title": picture.title, "caption": picture.caption, "uri": picture_uri((folder / picture.file).read_bytes())}
             for picture in contents.pictures
         ],
-        sweeps=[_sweep(sweep, picture_of(sweep)) for sweep in contents.sweeps],
+        sweeps=[_sweep(sweep, keepsakes) for sweep in contents.sweeps],
         glossary=rendered(terms()),
         reading=rendered(how_to_read(contents.filled)),
     )
@@ -185,7 +188,8 @@ def _curves(contents: Contents, folder: Path) -> list[Folded]:
     ]
 
 
-def _sweep(sweep: Sweep, picture: bytes | None) -> Folded:
+def _sweep(sweep: Sweep, keepsakes: Keepsakes) -> Folded:
+    picture = keepsakes.picture(sweep)
     words = [sweep.tag("sweep.state"), sweep.tag("sweep.model"), sweep.tag("sweep.data"), f"{len(sweep.trials)} runs"]
     return Folded(
         sweep.row.name,
@@ -193,6 +197,7 @@ def _sweep(sweep: Sweep, picture: bytes | None) -> Folded:
         text=rendered(sweep_page(sweep, None, pictures=False).partition("\n")[2]),
         caption=picture_caption(sweep),
         uri="" if picture is None else picture_uri(picture),
+        plots=tuple((still.title, data_uri("image/svg+xml", still.content)) for still in keepsakes.stills(sweep)),
     )
 
 

@@ -1,7 +1,7 @@
 """Writing a report's files, format by format."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from reports.contents import Contents
@@ -10,6 +10,7 @@ from reports.errors import ReportError
 from reports.figures import draw
 from reports.html_page import html_page
 from reports.index_page import index_page
+from reports.keepsakes import Keepsakes
 from reports.latex import latex_report, latex_table
 from reports.layers_page import layers_csv, layers_page
 from reports.lineage import Lineage, to_csv
@@ -39,14 +40,14 @@ def formats_of(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in names) or FORMATS
 
 
-def write(folder: Path, contents: Contents, formats: Sequence[str], picture_of: Callable[[Sweep], bytes | None]) -> list[str]:
+def write(folder: Path, contents: Contents, formats: Sequence[str], keepsakes: Keepsakes) -> list[str]:
     """Writes all files of a report.
 
     Args:
         folder: is there, and empty but for the files of `contents.pictures`.
         contents: what the report shows.
         formats: of `FORMATS`.
-        picture_of: gives a sweep's picture grid as a PNG file's bytes; None where it has none.
+        keepsakes: pictures and plots of the sweeps.
 
     Returns:
         The name of every sweep's page, without ending.
@@ -61,7 +62,7 @@ def write(folder: Path, contents: Contents, formats: Sequence[str], picture_of: 
     if "csv" in formats:
         _write_csv(folder / "tables", contents)
     if "md" in formats:
-        _write_markdown(folder, contents, stems, formats, picture_of)
+        _write_markdown(folder, contents, stems, formats, keepsakes)
     views = [
         view(table, cells, Lineage.of(cells, contents.sweeps, contents.today), contents.today) for table, cells in contents.filled.values()
     ]
@@ -71,7 +72,7 @@ def write(folder: Path, contents: Contents, formats: Sequence[str], picture_of: 
         captions = {name: table.caption for name, (table, _) in contents.filled.items()}
         _put(folder / "report.tex", latex_report(views, contents.answers, captions))
     if "html" in formats:
-        _put(folder / "index.html", html_page(contents, views, folder, picture_of))
+        _put(folder / "index.html", html_page(contents, views, folder, keepsakes))
     return stems
 
 
@@ -91,9 +92,7 @@ def _write_csv(folder: Path, contents: Contents) -> None:
         _put(folder / f"{curves.name}.csv", curves_csv(curves, found))
 
 
-def _write_markdown(
-    folder: Path, contents: Contents, stems: Sequence[str], formats: Sequence[str], picture_of: Callable[[Sweep], bytes | None]
-) -> None:
+def _write_markdown(folder: Path, contents: Contents, stems: Sequence[str], formats: Sequence[str], keepsakes: Keepsakes) -> None:
     """The index and the pages of tables, figures and sweeps; they link CSV files where there are some."""
     tables, sweeps, also = folder / "tables", folder / "sweeps", ("csv",) if "csv" in formats else ()
     for name, (table, cells) in contents.filled.items():
@@ -104,10 +103,13 @@ def _write_markdown(
         _put(tables / f"{curves.name}.md", curves_page(curves, found, ("svg", *also), contents.today))
     sweeps.mkdir()
     for sweep, stem in zip(contents.sweeps, stems, strict=True):
-        picture = picture_of(sweep)
+        picture, stills = keepsakes.picture(sweep), keepsakes.stills(sweep)
         if picture is not None:
             (sweeps / f"{stem}.png").write_bytes(picture)
-        _put(sweeps / f"{stem}.md", sweep_page(sweep, None if picture is None else f"{stem}.png"))
+        for still in stills:
+            (sweeps / f"{stem}-{still.file}").write_bytes(still.content)
+        plots = [(still.title, f"{stem}-{still.file}") for still in stills]
+        _put(sweeps / f"{stem}.md", sweep_page(sweep, None if picture is None else f"{stem}.png", plots))
     _put(folder / "index.md", index_page(contents, stems, formats))
 
 

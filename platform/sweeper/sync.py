@@ -15,7 +15,7 @@ from sweeper.errors import StorageError
 from sweeper.fills import FOLDER, PLAIN, fills_file
 from sweeper.home import Home
 from sweeper.journal import ENDED, Journal
-from sweeper.keepsakes import keep_best
+from sweeper.keepsakes import keep_best, send_figures
 from sweeper.layers import LayerTables
 from sweeper.live import LiveTag
 from sweeper.pulse import Pulse
@@ -129,7 +129,8 @@ def sync(spec: Spec, rooms: Rooms, home: Home, progress: Progress) -> Synced:
 
 
 def _send_pictures(run: SweepRun) -> None:
-    """Sends what `_keep_pictures` has left on disk."""
+    """Sends what `keep_pictures` and `keep_plots` have left on disk; of the plots those alone that a report shows."""
+    send_figures(run)
     pictures = run.journal.folder / "pictures"
     for trial in run.journal.trials:
         if (pictures / f"{trial}.png").is_file():

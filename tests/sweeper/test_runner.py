@@ -561,7 +561,14 @@ def test_a_store_that_is_lost_on_the_way_gets_everything_later(
         done.outcome.best.trial,
     )
     client = MlflowClient(done.store.uri)
-    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"spec.yaml", "layers.json", "best", "pictures", "fills"}
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {
+        "spec.yaml",
+        "layers.json",
+        "best",
+        "pictures",
+        "fills",
+        "figures",
+    }
     assert {file.path for file in client.list_artifacts(done.children["final-0"].info.run_id)} == {"layers.json", "fills"}
     assert fills_of(done, done.children["final-0"].info.run_id, "final-0")["image_px"] == 32
     best_run = done.children[done.outcome.best.trial].info.run_id
