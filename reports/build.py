@@ -32,7 +32,8 @@ from reports.table import NAME, Table, read_tables
 from reports.table_page import table_page
 from sweeper.errors import SweepError, TrackingError
 from sweeper.home import DEFAULT_STORE, Home
-from sweeper.tracking import Store
+from sweeper.rows import Reader
+from sweeper.sqlite_reader import open_reader
 
 MARK = "report.json"
 PICTURE = "pictures/best.png"
@@ -80,7 +81,7 @@ def build(home: Home, out: Path | None = None, only: Sequence[str] = (), tables:
     chosen = [table for table in every if not only or table.name in only]
     place = (home.root / "report" if out is None else out).resolve()
     _check_place(place)
-    store = Store(home.store_uri, create=False)
+    store = open_reader(home.store_uri)
     sweeps = read_sweeps(store)
     with _draft(place) as folder:
         filled = {table.name: ranking(table, fill(table, sweeps)) for table in chosen}
@@ -127,7 +128,7 @@ def _write_curves(folder: Path, traced: Sequence[tuple[Curves, Sequence[Trace]]]
         draw_curves(curves, found, folder)
 
 
-def _write_sweeps(folder: Path, store: Store, sweeps: list[Sweep]) -> list[str]:
+def _write_sweeps(folder: Path, store: Reader, sweeps: list[Sweep]) -> list[str]:
     """Writes each sweep's page and picture; gives the pages' names without ending."""
     folder.mkdir()
     stems = []

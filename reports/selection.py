@@ -26,7 +26,7 @@ from typing import Any
 from reports.glossary import glossary
 from reports.table import Column, Row, Table, Where
 from search_spaces import Value
-from sweeper.tracking import Store, SweepRow
+from sweeper.rows import Reader, SweepRow
 
 PREFIX = {"search": "best_", "every": "", "final": "test_", "baseline": "ring_mean_test_"}
 FINISHED = "finished"
@@ -143,11 +143,11 @@ class Cell:
         return self.runs[0].sweep.metrics.get(f"ring_mean_{self.runs[0].split}_{self.column.metric}") if self.runs else None
 
 
-def read_sweeps(store: Store) -> list[Sweep]:
-    """All sweeps of a store with their runs, the newest first."""
-    sweeps = []
+def read_sweeps(store: Reader) -> list[Sweep]:
+    """All sweeps of a store with their runs, the newest first; a handful of queries, however many runs there are."""
+    sweeps, trials = [], store.every_trial()
     for row in store.sweeps():
-        runs = [_run(record, row) for record in store.trials(row.name).to_dict("records")]
+        runs = [_run(record, row) for record in trials.get(row.name, [])]
         sweeps.append(Sweep(row, tuple(sorted(runs, key=lambda run: run.trial))))
     return sorted(sweeps, key=lambda sweep: (sweep.row.started_s, sweep.row.run_id), reverse=True)
 
@@ -262,7 +262,7 @@ def meets(sweep: Sweep, where: Where) -> bool:
 
 
 def _run(record: Mapping[Any, Any], sweep: SweepRow) -> Run:
-    """A row of `Store.trials`; cells that another trial of the sweep has and this one has not are empty there."""
+    """A row of `Reader.every_trial`."""
     texts = {key.removeprefix("param."): value for key, value in record.items() if key.startswith("param.") and isinstance(value, str)}
     metrics = {
         key.removeprefix("metric."): float(value)
