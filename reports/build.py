@@ -30,7 +30,7 @@ from reports.watch import watch
 from reports.writing import FORMATS, formats_of, write
 from sweeper.errors import SweepError
 from sweeper.home import DEFAULT_STORE, Home
-from sweeper.tracking import Store
+from sweeper.sqlite_reader import open_reader
 
 FIRST_PAGES = {"html": "index.html", "md": "index.md", "latex": "report.tex", "csv": "tables"}
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -96,7 +96,7 @@ def build(
     _check_only(only, names | {curves.name for curves in figures})
     place = (home.root / "report" if out is None else out).resolve()
     check_place(place)
-    store = Store(home.store_uri, create=False)
+    store = open_reader(home.store_uri)
     sweeps = read_sweeps(store)
     with draft(place) as folder:
         filled = {table.name: ranking(table, fill(table, sweeps)) for table in every if not only or table.name in only}

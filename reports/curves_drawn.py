@@ -12,7 +12,7 @@ from reports.freshness import Today
 from reports.lineage import commit_of, epochs, hardware_of, wall_of
 from reports.markdown import NOT_MEASURED, also_as, markdown_table
 from reports.selection import COMPLETE, FINISHED, Run, Sweep, has_knobs, meets
-from sweeper.tracking import Store
+from sweeper.rows import Reader
 
 CSV_FIELDS = ("document", "figure", "panel", "line", "metric", "unit", "run_id", "sweep", "trial", "seed", "step", "epoch", "value")
 STROKES = ("-", "--", ":")  # where there are more lines than colours
@@ -38,7 +38,7 @@ class Trace:
     points: tuple[tuple[int, float, float], ...]
 
 
-def traces(curves: Curves, sweeps: Sequence[Sweep], store: Store) -> list[Trace]:
+def traces(curves: Curves, sweeps: Sequence[Sweep], store: Reader) -> list[Trace]:
     """All that the store has of a figure, panel by panel and line by line.
 
     Args:
@@ -49,15 +49,15 @@ def traces(curves: Curves, sweeps: Sequence[Sweep], store: Store) -> list[Trace]
     return [trace for panel in curves.panels for line in panel.lines for trace in _of_line(curves, panel, line, sweeps, store)]
 
 
-def _of_line(curves: Curves, panel: Panel, line: Line, sweeps: Sequence[Sweep], store: Store) -> Iterator[Trace]:
+def _of_line(curves: Curves, panel: Panel, line: Line, sweeps: Sequence[Sweep], store: Reader) -> Iterator[Trace]:
     where = curves.where.joined(line.where)
     for sweep in sweeps:
         if sweep.tag("sweep.state") != FINISHED or not meets(sweep, where):
             continue
         runs = [run for run in sweep.trials if run.kind == "search" and run.state == COMPLETE and has_knobs(run, where)]
+        found = store.histories([run.run_id for run in runs], ["epoch", line.metric])
         for run in runs:
-            epoch_at = dict(store.history(run.run_id, "epoch"))
-            values = store.history(run.run_id, line.metric)
+            epoch_at, values = dict(found.get((run.run_id, "epoch"), ())), found.get((run.run_id, line.metric), ())
             points = tuple((step, epoch_at[step], value) for step, value in values if step in epoch_at)
             if points:
                 yield Trace(panel, line, run, sweep, points)

@@ -13,7 +13,7 @@ import numpy as np
 from reports.selection import Run, Sweep
 from sweeper.errors import TrackingError
 from sweeper.fills import FOLDER, PLAIN
-from sweeper.tracking import Store
+from sweeper.rows import Reader
 
 GREY = 128
 _FIELDS = ("fills", "known", "l2", "psnr", "digest", "image_px")
@@ -61,17 +61,17 @@ class Fills:
         return shown
 
 
-def read_fills(store: Store, run: Run) -> Fills | None:
+def read_fills(store: Reader, run: Run) -> Fills | None:
     """A final run's fills; None where it has left none, as runs from before there were such files."""
     return _read(store, run.run_id, run.trial)
 
 
-def read_plain(store: Store, sweep: Sweep) -> Fills | None:
+def read_plain(store: Reader, sweep: Sweep) -> Fills | None:
     """The plain fill's, with the truth; None where the sweep has left none."""
     return _read(store, sweep.row.run_id, PLAIN)
 
 
-def may_be_shown(store: Store, sweep: Sweep) -> bool:
+def may_be_shown(store: Reader, sweep: Sweep) -> bool:
     """Whether a sweep's images may be published; not where it does not say."""
     plain = read_plain(store, sweep)
     return plain is not None and plain.publishable
@@ -82,7 +82,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")
 
 
-def _read(store: Store, run_id: str, name: str) -> Fills | None:
+def _read(store: Reader, run_id: str, name: str) -> Fills | None:
     try:
         file = store.fetch(run_id, f"{FOLDER}/{name}.npz")
         with np.load(file) as arrays:

@@ -18,7 +18,7 @@ from reports import partial_mean
 from reports.fills import GREY, Fills, read_fills, read_plain, slug
 from reports.selection import Cell, Run, Sweep
 from reports.table import Table
-from sweeper.tracking import Store
+from sweeper.rows import Reader
 
 CLASSICAL = "classical_fill"
 PLAIN_TITLE = "ring mean"
@@ -58,7 +58,7 @@ class _Column:
 
 
 def draw_grids(
-    filled: Mapping[str, tuple[Table, Sequence[Cell]]], sweeps: Sequence[Sweep], store: Store, folder: Path, *, photographs: bool = True
+    filled: Mapping[str, tuple[Table, Sequence[Cell]]], sweeps: Sequence[Sweep], store: Reader, folder: Path, *, photographs: bool = True
 ) -> list[Grid]:
     """Draws every grid that the store has fills for, and the one figure of pictures that needs no run.
 
@@ -114,7 +114,7 @@ def _runs(tables: Sequence[tuple[Table, Sequence[Cell]]], sweeps: Mapping[str, S
     return list(shown.values())
 
 
-def _groups(shown: Iterable[tuple[str, Run]], sweeps: Mapping[str, Sweep], store: Store) -> list[tuple[Fills, Sweep, list[_Column]]]:
+def _groups(shown: Iterable[tuple[str, Run]], sweeps: Mapping[str, Sweep], store: Reader) -> list[tuple[Fills, Sweep, list[_Column]]]:
     """The runs that have filled the same holes of the same images, with those images and the plain fill's fills."""
     groups: dict[str, tuple[Fills, Sweep, list[_Column]]] = {}
     for title, run in shown:

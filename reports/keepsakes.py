@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from reports.fills import may_be_shown
 from reports.selection import Sweep
 from sweeper.errors import TrackingError
-from sweeper.tracking import Store
+from sweeper.rows import Reader
 
 PICTURE = "pictures/best.png"
 FIGURES = "figures"
@@ -24,7 +24,7 @@ class Still:
 class Keepsakes:
     """Reads them, where they are there: a sweep without pictures, or whose pictures were moved away, is still worth its numbers."""
 
-    def __init__(self, store: Store, *, photographs: bool = True) -> None:
+    def __init__(self, store: Reader, *, photographs: bool = True) -> None:
         """Reads nothing yet.
 
         Args:

@@ -18,7 +18,7 @@ from reports.selection import FINISHED, Run, Sweep, has_knobs, meets
 from reports.table import Part
 from sweeper.errors import TrackingError
 from sweeper.layers import FILE
-from sweeper.tracking import Store
+from sweeper.rows import Reader
 
 
 class BuiltLayer(Part):
@@ -102,7 +102,7 @@ def surplus(comparison: Comparison) -> str:
     return f"; {count} built layer{'s' if count > 1 else ''} not in the source" if count else ""
 
 
-def compare(table: LayerTable, sweeps: Sequence[Sweep], store: Store) -> Comparison:
+def compare(table: LayerTable, sweeps: Sequence[Sweep], store: Reader) -> Comparison:
     """Puts the table beside a run's layers.
 
     Args:
@@ -126,7 +126,7 @@ def compare(table: LayerTable, sweeps: Sequence[Sweep], store: Store) -> Compari
     return Comparison(table, tuple(Pair(row, None, ("not built yet",)) for row in table.rows))
 
 
-def _layers_of(run: Run, store: Store) -> tuple[BuiltLayer, ...] | None:
+def _layers_of(run: Run, store: Reader) -> tuple[BuiltLayer, ...] | None:
     """The layers that a run has kept; None where it has none."""
     try:
         text = store.fetch(run.run_id, FILE).read_text(encoding="utf-8")

@@ -152,10 +152,10 @@ class Cell:
 
 
 def read_sweeps(store: Reader) -> list[Sweep]:
-    """All sweeps of a store with their runs, the newest first."""
-    sweeps = []
+    """All sweeps of a store with their runs, the newest first; a handful of queries, however many runs there are."""
+    sweeps, trials = [], store.every_trial()
     for row in store.sweeps():
-        runs = [_run(record, row) for record in store.trials(row.name).to_dict("records")]
+        runs = [_run(record, row) for record in trials.get(row.name, [])]
         sweeps.append(Sweep(row, tuple(sorted(runs, key=lambda run: run.trial))))
     return sorted(sweeps, key=lambda sweep: (sweep.row.started_s, sweep.row.run_id), reverse=True)
 
@@ -270,7 +270,7 @@ def meets(sweep: Sweep, where: Where) -> bool:
 
 
 def _run(record: Mapping[Any, Any], sweep: SweepRow) -> Run:
-    """A row of `Store.trials`; cells that another trial of the sweep has and this one has not are empty there."""
+    """A row of `Reader.every_trial`."""
     texts = {key.removeprefix("param."): value for key, value in record.items() if key.startswith("param.") and isinstance(value, str)}
     metrics = {
         key.removeprefix("metric."): float(value)

@@ -5,6 +5,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweeper.artifacts import FOLDER
 from sweeper.errors import SweepStateError
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
@@ -40,6 +41,12 @@ class Home:
     def store_file(self) -> Path | None:
         """The store's file; None where it is no SQLite file."""
         return Path(self.store_uri.removeprefix("sqlite:///")) if self.store_uri.startswith("sqlite:///") else None
+
+    @property
+    def artifacts_beside(self) -> Path | None:
+        """The folder beside the store's file in which an archive holds its runs' files; None where there is none."""
+        beside = self.store_file and self.store_file.parent / FOLDER
+        return beside if beside and beside.is_dir() else None
 
     def folder(self, name: str) -> Path:
         """A sweep's folder.

@@ -1,8 +1,9 @@
 """What is read of an MLflow store, whoever reads it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 
@@ -20,6 +21,40 @@ class SweepRow:
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     started_s: float
+
+
+class StoredPoint(NamedTuple):
+    """One value of one metric as a store has it; `value` may be no number."""
+
+    metric: str
+    value: float
+    time_ms: int
+    step: int
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A whole run, to be put into another store.
+
+    Attributes:
+        run_id: MLflow's.
+        status: MLflow's, "FINISHED".
+        begun_ms: when it began, in milliseconds since 1970.
+        ended_ms: when it ended, likewise; None where it has not.
+        tags: all.
+        params: all.
+        last: the last value of each metric.
+        points: values by step, of those metrics that were asked for.
+    """
+
+    run_id: str
+    status: str
+    begun_ms: int
+    ended_ms: int | None
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    last: tuple[StoredPoint, ...]
+    points: tuple[StoredPoint, ...]
 
 
 class Reader(Protocol):
@@ -42,8 +77,28 @@ class Reader(Protocol):
         """A sweep's children, one row each; see `trial_row` for the columns."""
         ...
 
+    def every_trial(self) -> dict[str, list[dict[str, Any]]]:
+        """All sweeps' children, those of each sweep by its name, in one go; see `trial_row` for what each says."""
+        ...
+
     def steps(self, run_ids: list[str]) -> pd.DataFrame:
         """Metrics by step: columns "run_id", "step", "metric", "value"; the summary of the best step is not among them."""
+        ...
+
+    def histories(self, run_ids: Sequence[str], metrics: Sequence[str]) -> dict[tuple[str, str], list[tuple[int, float]]]:
+        """(step, value) by step of some metrics of some runs, by run and metric; what a run has not reported is not among them."""
+        ...
+
+    def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """(step, value) of a run's metric, by step; `histories` is faster for several."""
+        ...
+
+    def stored_runs(self, name: str, metrics: Iterable[str]) -> list[StoredRun]:
+        """A sweep's own run, the first, and its children, whole but for `points`, which are of the named metrics alone."""
+        ...
+
+    def fetch(self, run_id: str, artifact: str) -> Path:
+        """A run's file, copied here where the store is elsewhere; raises TrackingError where there is none."""
         ...
 
 

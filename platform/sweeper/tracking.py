@@ -11,7 +11,9 @@ import logging
 import os
 import sqlite3
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,8 +34,9 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
+from sweeper.artifacts import kept_beside
 from sweeper.errors import TrackingError
-from sweeper.rows import EXPERIMENT, SUMMARY, trial_row, trial_table
+from sweeper.rows import EXPERIMENT, SUMMARY, StoredPoint, StoredRun, trial_row, trial_table
 from sweeper.rows import SweepRow as SweepRow
 
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
@@ -42,6 +45,7 @@ logging.getLogger("alembic").setLevel(logging.WARNING)
 METRICS_A_CALL = 1000
 PARAMS_A_CALL = 100
 PAGE = 1000
+AT_ONCE = 8
 STATUS = {
     "running": "RUNNING",
     "complete": "FINISHED",
@@ -123,6 +127,13 @@ class Store:
         runs = self._search(f"tags.`sweep.name` = '{name}' and tags.`sweep.role` != 'sweep'")
         return trial_table([_trial_row(run) for run in runs])
 
+    def every_trial(self) -> dict[str, list[dict[str, Any]]]:
+        """All sweeps' children, those of each sweep by its name; a call for every `PAGE` of them."""
+        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for run in self._search("tags.`sweep.role` != 'sweep'"):
+            found[run.data.tags["sweep.name"]].append(_trial_row(run))
+        return dict(found)
+
     def steps(self, run_ids: Sequence[str]) -> pd.DataFrame:
         """Metrics by step: columns "run_id", "step", "metric", "value". One call a run and metric, as MLflow's interface has it."""
         rows = []
@@ -135,10 +146,42 @@ class Store:
         found = pd.DataFrame(rows, columns=["run_id", "step", "metric", "value"])
         return found.sort_values(["run_id", "step", "metric"], ignore_index=True)
 
+    def histories(self, run_ids: Sequence[str], metrics: Sequence[str]) -> dict[tuple[str, str], list[tuple[int, float]]]:
+        """(step, value) by step of some metrics of some runs, by run and metric.
+
+        One call a run and metric, as MLflow's interface has it, `AT_ONCE` of them side by side.
+        """
+        keys = [(run_id, metric) for run_id in dict.fromkeys(run_ids) for metric in dict.fromkeys(metrics)]
+        with self._asked_to("be readable"), ThreadPoolExecutor(AT_ONCE) as pool:
+            found = pool.map(lambda key: self.client.get_metric_history(*key), keys)
+            points = {key: sorted({(point.step, point.value) for point in history}) for key, history in zip(keys, found, strict=True)}
+        return {key: values for key, values in points.items() if values}
+
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """(step, value) of a run's metric, by step."""
-        with self._asked_to("be readable"):
-            return sorted({(point.step, point.value) for point in self.client.get_metric_history(run_id, metric)})
+        return self.histories([run_id], [metric]).get((run_id, metric), [])
+
+    def stored_runs(self, name: str, metrics: Iterable[str]) -> list[StoredRun]:
+        """A sweep's own run, the first, and its children; last values are dated to the run's end, since MLflow tells no more in bulk."""
+        runs = sorted(
+            self._search(f"tags.`sweep.name` = '{name}'"), key=lambda run: (run.data.tags["sweep.role"] != "sweep", run.info.run_id)
+        )
+        keys = [(run.info.run_id, metric) for run in runs for metric in metrics if metric in run.data.metrics]
+        with self._asked_to("be readable"), ThreadPoolExecutor(AT_ONCE) as pool:
+            found = list(pool.map(lambda key: self.client.get_metric_history(*key), keys))
+        points: dict[str, list[StoredPoint]] = defaultdict(list)
+        for (run_id, metric), history in zip(keys, found, strict=True):
+            values = {StoredPoint(metric, point.value, point.timestamp, point.step) for point in history}
+            points[run_id] += sorted(values, key=lambda point: (point.step, point.time_ms))
+        stored = []
+        for run in runs:
+            info, data = run.info, run.data
+            steps = {point.metric: point.step for point in points[info.run_id]}
+            ended_ms = info.end_time or info.start_time
+            last = tuple(StoredPoint(metric, value, ended_ms, steps.get(metric, 0)) for metric, value in data.metrics.items())
+            every = (dict(data.tags), dict(data.params), last, tuple(points[info.run_id]))
+            stored.append(StoredRun(info.run_id, info.status, info.start_time, info.end_time, *every))
+        return stored
 
     def begin(
         self,
@@ -252,6 +295,9 @@ class Store:
         Raises:
             TrackingError: the run has no such file, or it cannot be had.
         """
+        beside = kept_beside(self.uri, run_id, artifact)
+        if beside is not None:
+            return beside
         try:
             return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=artifact, tracking_uri=self.uri))
         except _STORE_ERRORS as error:

@@ -46,8 +46,42 @@ def test_both_readers_give_the_same(store: Store, filled: str) -> None:
     ids = mine["run_id"].tolist()
     pd.testing.assert_frame_equal(reader.steps(ids), store.steps(ids))
     assert len(reader.steps(ids)) == 8
+    assert reader.histories(ids, ["loss", "unheard"]) == store.histories(ids, ["loss", "unheard"])
+    assert reader.histories(ids[:1], ["loss"]) == {(ids[0], "loss"): [(1, 0.5), (2, 0.25)]}
+    assert reader.history(ids[0], "unheard") == store.history(ids[0], "unheard") == []
     assert reader.sweep("unread") is None
     assert reader.trials("unread").columns.tolist() == store.trials("unread").columns.tolist()
+
+
+def test_both_readers_give_all_trials_in_one_go(store: Store, filled: str) -> None:
+    fast, slow = SqliteReader(store.uri).every_trial(), store.every_trial()
+    assert fast.keys() == slow.keys()
+    for name in fast:
+        mine, theirs = (pd.DataFrame(sorted(rows[name], key=lambda row: row["run_id"])) for rows in (fast, slow))
+        pd.testing.assert_frame_equal(mine[sorted(mine)], theirs[sorted(theirs)])
+    assert {row["trial"] for row in fast[filled]} == {"search-0000", "search-0001"}
+
+
+def test_both_readers_give_a_whole_sweep(store: Store, filled: str) -> None:
+    fast, slow = (reader.stored_runs(filled, ["loss"]) for reader in (SqliteReader(store.uri), store))
+    assert [run.run_id for run in fast] == [run.run_id for run in slow]
+    assert [run.tags["sweep.role"] for run in fast] == ["sweep", "search", "search"]
+    for mine, theirs in zip(fast, slow, strict=True):
+        assert (mine.status, mine.begun_ms, mine.ended_ms) == (theirs.status, theirs.begun_ms, theirs.ended_ms)
+        assert (mine.tags, mine.params, mine.points) == (theirs.tags, theirs.params, theirs.points)
+        assert {point.metric for point in mine.last} == {point.metric for point in theirs.last}
+    assert [(point.step, point.value) for point in fast[1].points] == [(1, 0.5), (2, 0.25)]
+
+
+def test_both_readers_find_a_runs_files(store: Store, filled: str, tmp_path: Path) -> None:
+    reader = SqliteReader(store.uri)
+    run = reader.sweep(filled)
+    assert run is not None
+    store.log_text(run.run_id, "spec.yaml", "name: fast")
+    assert reader.fetch(run.run_id, "spec.yaml").read_text() == store.fetch(run.run_id, "spec.yaml").read_text() == "name: fast"
+    for each in (reader, store):
+        with pytest.raises(TrackingError, match=rf"run {run.run_id} must have gone\.txt"):
+            each.fetch(run.run_id, "gone.txt")
 
 
 def test_the_installed_mlflow_writes_a_schema_that_is_known(store: Store, home: Home) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from sweeper.cli import doctor, look, manage, plan, remote
+from sweeper.cli import archiving, doctor, look, manage, plan, remote
 from sweeper.cli.options import (
     DataDirOption,
     HomeOption,
@@ -42,6 +42,7 @@ app.add_typer(manage.app)
 app.add_typer(remote.app)
 app.add_typer(doctor.app)
 app.add_typer(plan.app)
+app.add_typer(archiving.app)
 
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")
 ClusterOption = Annotated[str | None, typer.Option("--address", envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")]
@@ -272,6 +273,8 @@ def ui(
     place = _open_store(home, store)
     out.print(f"MLflow on http://127.0.0.1:{port} (Ctrl-C ends it)")
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", place.uri, "--host", "127.0.0.1", "--port", str(port)]
+    beside = Home(home, store).artifacts_beside
+    command += [] if beside is None else ["--artifacts-destination", str(beside)]
     raise typer.Exit(subprocess.call([*command, "--workers", "1"], env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}))
 
 

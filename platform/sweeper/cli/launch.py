@@ -3,11 +3,13 @@
 from rich.console import Console
 
 from sweeper import runner, sync
+from sweeper.archive import is_archive
 from sweeper.choice import modes_of
 from sweeper.cli import markers
 from sweeper.cli.dry_run import searched_names
 from sweeper.cli.progress import LiveProgress
 from sweeper.cli.summary import print_from_journal, print_summary_or_journal
+from sweeper.errors import SweepStateError
 from sweeper.home import Home
 from sweeper.journal import ENDED, ranked, read_trials
 from sweeper.notify import Notifier
@@ -21,8 +23,13 @@ def launch(out: Console, spec: Spec, rooms: Rooms, home: Home, spec_name: str, a
 
     Raises:
         SystemExit: with code 130 after Ctrl-C, code 1 where no trial has a value.
+        SweepStateError: the home is an archive, which is for reading.
         SweepError: see `runner.run`.
     """
+    if is_archive(home.root):
+        raise SweepStateError(
+            f"a sweep must run in a home, but {home.root.resolve()} is an archive; name another with --home, and: sweep adopt {home.root}"
+        )
     metric, mode = spec.objective.metric, modes_of(spec, rooms)[spec.objective.metric]
     known = ranked(read_trials(home.folder(spec.name)).values(), metric, mode)
     before = known[0].best(metric, mode) if known else None
