@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from sweeper.cli import archiving, doctor, look, manage, plan, remote
+from sweeper.cli import archiving, doctor, look, manage, plan, remote, replay
 from sweeper.cli.options import (
     DataDirOption,
     HomeOption,
@@ -43,6 +43,7 @@ app.add_typer(remote.app)
 app.add_typer(doctor.app)
 app.add_typer(plan.app)
 app.add_typer(archiving.app)
+app.add_typer(replay.app)
 
 PICTURES = (".png", ".webp", ".jpg", ".jpeg")
 ClusterOption = Annotated[str | None, typer.Option("--address", envvar="RAY_ADDRESS", help="A running Ray cluster; default: this machine.")]

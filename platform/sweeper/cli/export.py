@@ -11,6 +11,7 @@ from sweeper.rows import Reader
 
 SUFFIXES = (".csv", ".parquet")
 FIRST = ("sweep", "trial", "role", "model", "state", "reason", "seed", "started_s", "ended_s", "run_id")
+FIRST_OF_STEPS = ("sweep", "trial", "role", "model", "state", "reason")
 
 
 def trial_rows(reader: Reader, name: str) -> pd.DataFrame:
@@ -29,12 +30,13 @@ def trial_rows(reader: Reader, name: str) -> pd.DataFrame:
 
 
 def step_rows(reader: Reader, name: str) -> pd.DataFrame:
-    """One row a step of a trial: "sweep", "trial", "role", "model", "step", then the metrics.
+    """One row a step of a trial: `FIRST_OF_STEPS`, "param.KNOB", "step", then the metrics; `sweeper.recording` reads it.
 
     Raises:
         SweepStateError: the store has no such sweep.
     """
-    trials = trial_rows(reader, name)[["sweep", "trial", "role", "model", "run_id"]]
+    trials = trial_rows(reader, name)
+    trials = trials[[*FIRST_OF_STEPS, *(column for column in trials if column.startswith("param.")), "run_id"]]
     steps = reader.steps(trials["run_id"].tolist())
     wide = steps.pivot_table(index=["run_id", "step"], columns="metric", values="value", aggfunc="last").reset_index()
     joined = trials.merge(wide, on="run_id", how="inner").drop(columns="run_id")
