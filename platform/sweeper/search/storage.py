@@ -11,17 +11,17 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import OptunaError
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from sweeper.errors import StudyError, first_line
+from sweeper.search.study_file import StudyFile, connected, has_known_schema
 from sweeper.spec import Spec
 
 FILE = "study.db"
 DAMAGED = "study.db.damaged"
 OWNER = "sweep.folder"
-WAIT_S = 60
 _ERRORS = (SQLAlchemyError, sqlite3.Error, OptunaError, ImportError, OSError, RuntimeError, ValueError, KeyError)
 
 
@@ -62,7 +62,7 @@ def open_study(spec: Spec, folder: Path, directions: list[str]) -> tuple[optuna.
         return study, ""
     path = folder / FILE
     try:
-        study = _study(_storage(_file_url(path)), spec.name, directions)
+        study = _study(_of_file(path), spec.name, directions)
         study.get_trials(deepcopy=False)
         return study, ""
     except _ERRORS as error:
@@ -73,7 +73,7 @@ def open_study(spec: Spec, folder: Path, directions: list[str]) -> tuple[optuna.
     for file in (path, *folder.glob(f"{FILE}-*")):  # what SQLite left beside it belongs to the damaged one
         file.replace(file.with_name(file.name.replace(FILE, DAMAGED)))
     note = f"{FILE} was damaged: it is kept as {DAMAGED}, and the study is made anew from the journal"
-    return _study(_storage(_file_url(path)), spec.name, directions), note
+    return _study(_of_file(path), spec.name, directions), note
 
 
 def study_address(spec: Spec, folder: Path) -> str:
@@ -102,7 +102,13 @@ def emptied(study: optuna.Study, directions: list[str]) -> optuna.Study:
     return made
 
 
-def _study(storage: RDBStorage, name: str, directions: list[str]) -> optuna.Study:
+def _of_file(path: Path) -> BaseStorage:
+    """The storage of a file in a sweep's folder, made where it is not there. Raises what SQLAlchemy, SQLite and Optuna raise."""
+    database = _storage(_file_url(path))
+    return StudyFile(path, database) if has_known_schema(path) else database
+
+
+def _study(storage: BaseStorage, name: str, directions: list[str]) -> optuna.Study:
     return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
 
 
@@ -121,16 +127,10 @@ def _storage(url: str) -> RDBStorage:
     address = make_url(url)
     options: dict[str, Any] = {"pool_pre_ping": True}
     if address.get_backend_name() == "sqlite":
-        options = {"creator": lambda: _connected(address.database or ":memory:")}
+        options = {"creator": lambda: connected(Path(address.database or ":memory:"))}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return RDBStorage(url, engine_kwargs=options)
-
-
-def _connected(file: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(file, timeout=WAIT_S, check_same_thread=False)
-    connection.execute("PRAGMA synchronous = OFF")
-    return connection
 
 
 def _file_url(path: Path) -> str:
