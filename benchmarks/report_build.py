@@ -33,7 +33,8 @@ from search_spaces import SPACES, Choice
 from search_spaces.knob import Knob
 from sweeper.home import Home
 from sweeper.layers import FILE
-from sweeper.spec import Mask, read_spec, shipped
+from sweeper.spec import Mask
+from sweeper.spec_file import read_spec, shipped
 from sweeper.tracking import METRICS_A_CALL, Store
 
 TRIALS_A_SWEEP = 49

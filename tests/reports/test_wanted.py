@@ -14,7 +14,7 @@ from reports.table import Filled, Where, read_tables
 from reports.wanted import Lack, can_meet, lacks, spec_of
 from sweeper.errors import SpecError
 from sweeper.home import Home
-from sweeper.spec import shipped
+from sweeper.spec_file import shipped
 from tests.reports.conftest import Filler
 
 PARTS: list[Filled] = [*read_tables(), *read_layer_tables(), *read_curves()]
