@@ -278,7 +278,7 @@ def test_the_commands_say_what_they_did(
     assert "without pictures" in said.out
     said = sweep("adopt", str(to), "--home", str(fresh.root), "--json")
     assert json.loads(said.out) == {"names": {"one": "one"}, "there": [], "unsent": []}
-    assert json.loads(sweep("list", "--home", str(to), "--json").out)["sweeps"][0]["name"] == "one"
+    assert json.loads(sweep("list", "--home", str(to), "--json").out)[0]["name"] == "one"
     monkeypatch.setattr("sweeper.runner.run", None)  # it must not come to that
     said = sweep("run", "quickstart", "--home", str(to))
     assert said.code == 2
