@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Ray starts a Python for every worker: without compiled bytecode each of them compiles everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help quickstart test tour conformance faults cluster lint lock wheel clean
+.PHONY: help quickstart test tour conformance faults cluster bench lint lock wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ faults: .venv/.complete ## kill workers, drivers, nodes, stores and disks under 
 
 cluster: .venv/.complete ## a cluster of three hosts on this machine, started, used and broken: about 5 minutes; needs root
 	$(BIN)/python -m pytest -q -rs -m cluster tests/cluster
+
+bench: .venv/.complete ## every benchmark with short settings, and which bars are met: under half an hour on 2 quiet cores
+	$(BIN)/python -m benchmarks
 
 lint: .venv/.complete ## style, types, import rules
 	$(BIN)/ruff check .

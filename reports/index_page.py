@@ -56,7 +56,7 @@ def index_page(contents: Contents, stems: Sequence[str], formats: Sequence[str])
         "## Figures over epochs\n" if curves else "",
         _curves(curves, files) if curves else "",
         "## Pictures\n" if contents.pictures else "",
-        *(f"![{picture.title}]({picture.file})\n\n{picture.caption}\n" for picture in contents.pictures),
+        *(f"### {picture.title}\n\n{picture.caption}\n\n![{picture.title}]({picture.file})\n" for picture in contents.pictures),
         "## Sweeps in this store\n",
         _sweeps(contents.sweeps, stems),
         "## Glossary\n",

@@ -57,6 +57,7 @@ class SweepRun:
         begun: trials whose MLflow run the writer knows by the trial's name.
         interrupt: whether Ctrl-C was pressed.
         closed: trials whose MLflow run has been told its end.
+        stored: trials that had an MLflow run before this attempt; None = not known.
         unsent: what MLflow has not taken; known after `finish`.
     """
 
@@ -73,6 +74,7 @@ class SweepRun:
     begun: set[str] = field(default_factory=set)
     interrupt: Interrupt = field(default_factory=Interrupt)
     closed: set[str] = field(default_factory=set)
+    stored: set[str] | None = None
     unsent: Unsent | None = None
 
     @property
@@ -99,7 +101,8 @@ class SweepRun:
         tags = {"sweep.seed": str(seed), "sweep.model": model} | ({"sweep.code": record.code} if record and record.code else {})
         started_s = record.started_s or None if record else None
         role = record.kind if record else trial.split("-")[0]
-        self.writer.begin(trial, self.name, role, self.parent, tags, knobs, started_s)
+        new = self.stored is not None and trial not in self.stored
+        self.writer.begin(trial, self.name, role, self.parent, tags, knobs, started_s, new)
         self.keep_layers(trial, model, knobs)
 
     def send_step(self, trial: str, step: int) -> None:
@@ -121,11 +124,10 @@ class SweepRun:
 
     def catch_up(self) -> None:
         """Sends MLflow what the journal knows and the store does not: the first act of a resumed sweep, and all of `sweep sync`."""
-        if not self.journal.trials:
-            return
         rows: dict[str, list[dict[Any, Any]]] = {}
         for row in self.store.trials(self.name).to_dict("records"):
             rows.setdefault(row["trial"], []).append(row)
+        self.stored = set(rows)
         for record in self.journal.trials.values():
             stored = rows.get(record.trial, [])
             whole = [(record.kind, record.state, STATUS[record.state])]

@@ -17,13 +17,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import mlflow
 import pandas as pd
@@ -46,6 +47,7 @@ METRICS_A_CALL = 1000
 PARAMS_A_CALL = 100
 PAGE = 1000
 AT_ONCE = 8
+NO_PARAMS: Mapping[str, Any] = {}
 STATUS = {
     "running": "RUNNING",
     "complete": "FINISHED",
@@ -86,6 +88,7 @@ class Store:
             TrackingError: the store cannot be opened.
         """
         self.uri = uri
+        self._places: dict[str, str] = {}
         path = _sqlite_path(uri)
         if path is not None and not path.exists():
             if not create:
@@ -192,6 +195,7 @@ class Store:
         tags: Mapping[str, str],
         params: Mapping[str, Any],
         started_s: float | None = None,
+        new: bool = False,
     ) -> str:
         """Finds or makes a run and sets it to RUNNING; of several, which a call that timed out may have left, the oldest stays.
 
@@ -203,6 +207,7 @@ class Store:
             tags: more tags.
             params: the configuration; what the run has of it already is not sent again.
             started_s: when it began, in seconds since 1970; None = now.
+            new: it is known that there is none yet, so that it need not be looked for; its configuration is left to `log`.
 
         Returns:
             The run's id.
@@ -211,7 +216,7 @@ class Store:
         rule = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
         every = identity | {"sweep.role": role, "sweep.state": "running"} | dict(tags) | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
         with self._asked_to("take a new run"):
-            found = self._search(rule)
+            found = [] if new else self._search(rule)
             if found:
                 run = found[-1]
                 self.client.log_batch(run.info.run_id, tags=[RunTag(key, value) for key, value in every.items()])
@@ -221,23 +226,31 @@ class Store:
             else:
                 start_time = None if started_s is None else int(started_s * 1000)
                 run = self.client.create_run(self.experiment, start_time=start_time, tags=every, run_name=trial or name)
-            logged = [Param(key, str(value)) for key, value in params.items() if key not in run.data.params]
+            logged = [Param(key, str(value)) for key, value in params.items() if not new and key not in run.data.params]
             for start in range(0, len(logged), PARAMS_A_CALL):
                 self.client.log_batch(run.info.run_id, params=logged[start : start + PARAMS_A_CALL])
+            self._places[run.info.run_id] = str(run.info.artifact_uri)
             return str(run.info.run_id)
 
-    def log(self, run_id: str, points: Sequence[Point], tags: Mapping[str, str]) -> None:
-        """Takes points and tags of a run, in as few calls as the store allows."""
+    def log(self, run_id: str, points: Sequence[Point], tags: Mapping[str, str], params: Mapping[str, Any] = NO_PARAMS) -> None:
+        """Takes points, tags and the configuration of a run, in as few calls as the store allows."""
         metrics = [Metric(point.name, point.value, int(point.time_s * 1000), point.step) for point in points]
         with self._asked_to("take metrics"):
             for start in range(0, max(len(metrics), 1), METRICS_A_CALL):
                 more = [RunTag(key, value) for key, value in tags.items()] if start == 0 else []
-                self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_CALL], tags=more)
+                knobs = [Param(key, str(value)) for key, value in params.items()] if start == 0 else []
+                self.client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_CALL], params=knobs, tags=more)
 
     def log_text(self, run_id: str, name: str, text: str) -> None:
-        """Keeps a small text file with a run."""
+        """Keeps a small text file with a run; MLflow would ask the store first where, which is known of a run that was begun here."""
+        place = self._places.get(run_id, "")
         with self._asked_to(f"keep {name}"):
-            self.client.log_text(run_id, text, name)
+            if place.startswith("file:"):
+                folder = Path(url2pathname(urlsplit(place).path))
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_text(text, encoding="utf-8")
+            else:
+                self.client.log_text(run_id, text, name)
 
     def tags(self, run_id: str) -> dict[str, str]:
         """A run's tags."""
@@ -288,6 +301,7 @@ class Store:
         """Closes a run; `state` is a key of `STATUS`, `ended_s` in seconds since 1970, None = now."""
         with self._asked_to("close a run"):
             self.client.set_terminated(run_id, STATUS[state], None if ended_s is None else int(ended_s * 1000))
+        self._places.pop(run_id, None)
 
     def fetch(self, run_id: str, artifact: str) -> Path:
         """A run's file, copied here where the store is elsewhere.

@@ -42,6 +42,7 @@ class Unsent:
 @dataclass(frozen=True)
 class _Begin:
     arguments: tuple[str, str, str | None, str | None, Mapping[str, str], Mapping[str, Any], float | None]
+    new: bool
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class Writer:
         self._store = store
         self._queue: queue.Queue[_Entry | None] = queue.Queue()
         self._run_ids: dict[str, str] = {}
+        self._tried: set[str] = set()
         self._reason = ""
         self._lock = threading.Lock()
         self._waiting: Counter[str] = Counter()
@@ -99,9 +101,10 @@ class Writer:
         tags: Mapping[str, str],
         params: Mapping[str, Any],
         started_s: float | None = None,
+        new: bool = False,
     ) -> None:
         """A trial's run is to be found or made; see `Store.begin`. `run` is the trial's name, and from now on the handle."""
-        self._put(run, _Begin((name, role, run, parent, dict(tags), dict(params), started_s)))
+        self._put(run, _Begin((name, role, run, parent, dict(tags), dict(params), started_s), new))
 
     def adopt(self, run: str, run_id: str) -> None:
         """A handle for a run that the store has."""
@@ -207,7 +210,10 @@ class Writer:
         """Sends a run's things: what begins it first and what ends it last, so that a run that is closed in the store is whole there."""
         for thing in things:
             if isinstance(thing, _Begin) and run not in self._run_ids:
-                self._run_ids[run] = self._store.begin(*thing.arguments)
+                new = thing.new and run not in self._tried  # a call that failed here may have done its work there
+                self._tried.add(run)
+                self._run_ids[run] = self._store.begin(*thing.arguments, new)
+                self._tried.discard(run)
         run_id = self._run_ids.get(run, run)
         for thing in things:
             if isinstance(thing, _Text):
@@ -218,8 +224,9 @@ class Writer:
                 self.gone.append(thing.path)
         points = [point for thing in things if isinstance(thing, tuple) for point in thing]
         tags = {key: value for thing in things if isinstance(thing, dict) for key, value in thing.items()}
-        if points or tags:
-            self._store.log(run_id, points, tags)
+        params = {key: value for thing in things if isinstance(thing, _Begin) and thing.new for key, value in thing.arguments[5].items()}
+        if points or tags or params:
+            self._store.log(run_id, points, tags, params)
         for thing in things:
             if isinstance(thing, _End):
                 self._store.end(run_id, thing.state, thing.ended_s)

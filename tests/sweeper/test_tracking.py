@@ -123,6 +123,25 @@ def test_a_file_is_kept_beside_the_store_and_fetched(store: Store, tmp_path: Pat
         store.fetch(run_id, "notes/missing.txt")
 
 
+def test_a_small_file_is_where_mlflow_looks_for_it_whoever_began_the_run(store: Store) -> None:
+    run = store.begin("small", "search", "search-0000", None, {}, {})
+    store.log_text(run, "layers.json", "[1]")
+    Store(store.uri).log_text(run, "other.json", "[2]")
+    assert [MlflowClient(store.uri).list_artifacts(run)[number].path for number in (0, 1)] == ["layers.json", "other.json"]
+    assert [store.fetch(run, name).read_text() for name in ("layers.json", "other.json")] == ["[1]", "[2]"]
+
+
+def test_a_run_that_is_known_to_be_new_is_made_without_a_look(store: Store) -> None:
+    first = store.begin("new", "search", "search-0000", None, {}, {})
+    assert store.begin("new", "search", "search-0000", None, {}, {}) == first
+    params = {f"knob_{number}": number for number in range(150)}  # more than MLflow takes in one call
+    second = store.begin("new", "search", "search-0001", None, {}, params, None, True)
+    assert second != first
+    store.log(second, [Point("l2_hole", 1.0, 1, 1.0)], {"sweep.state": "complete"}, params)
+    assert MlflowClient(store.uri).get_run(second).data.params == {name: str(value) for name, value in params.items()}
+    assert sorted(store.trials("new")["trial"]) == ["search-0000", "search-0001"]
+
+
 def test_the_active_run_of_the_calling_program_is_left_alone(store: Store) -> None:
     store.begin("quiet", "sweep", None, None, {}, {})
     assert mlflow.active_run() is None

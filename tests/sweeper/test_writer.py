@@ -26,7 +26,7 @@ class Shelf:
         self._note("begin", trial)
         return f"id of {trial}"
 
-    def log(self, run_id: str, points: Sequence[Point], tags: Mapping[str, str]) -> None:
+    def log(self, run_id: str, points: Sequence[Point], tags: Mapping[str, str], params: Mapping[str, Any]) -> None:
         self._note("log", run_id, [point[:3] for point in points], dict(tags))
 
     def log_file(self, run_id: str, path: Path, folder: str | None) -> None:
@@ -103,6 +103,28 @@ def test_nobody_waits_for_a_store_that_does_not_answer() -> None:
         assert shelf.calls == []
     assert writer.close() is None
     assert len(shelf.calls) == 3
+
+
+def test_a_new_run_is_looked_for_once_a_call_that_was_to_make_it_has_failed() -> None:
+    looked_for: list[tuple[str, bool]] = []
+    configured: dict[str, Any] = {}
+
+    class Noting(Shelf):
+        def begin(self, name: str, role: str, trial: str, *arguments: Any) -> str:
+            looked_for.append((trial, not arguments[-1]))
+            return super().begin(name, role, trial, *arguments)
+
+        def log(self, run_id: str, points: Sequence[Point], tags: Mapping[str, str], params: Mapping[str, Any]) -> None:
+            super().log(run_id, points, tags, params)
+            configured[run_id] = dict(params)
+
+    writer = writer_to(Noting(refusals=1))
+    writer.begin("a", "mine", "search", "parent", {}, {"rate": 0.5}, new=True)
+    writer.begin("b", "mine", "search", "parent", {}, {"rate": 0.5})
+    assert writer.close() is None
+    assert [look for run, look in looked_for if run == "a"] == [False, True]
+    assert {look for run, look in looked_for if run == "b"} == {True}
+    assert configured == {"id of a": {"rate": 0.5}}  # of a run that is looked for, `begin` takes care of it
 
 
 def test_what_the_store_refuses_is_sent_later_in_its_order() -> None:
