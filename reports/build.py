@@ -23,6 +23,7 @@ from reports.layers import check_names, read_layer_tables
 from reports.layers_built import compare
 from reports.selection import Sweep, fill, ranking, read_sweeps
 from reports.table import read_tables
+from reports.wanted import Lack, lacks
 from reports.watch import watch
 from reports.writing import FORMATS, formats_of, write
 from sweeper.errors import SweepError, TrackingError
@@ -44,6 +45,7 @@ class Built:
         layers: how much of each layer table agrees, in words, by name.
         curves: how much of each figure over epochs is there, in words, by name.
         sweeps: how many there are.
+        lacks: the cells, layer tables and figures that are missing or stale.
         page: the one to open first.
     """
 
@@ -52,6 +54,7 @@ class Built:
     layers: dict[str, str]
     curves: dict[str, str]
     sweeps: int
+    lacks: tuple[Lack, ...]
     page: Path
 
     @property
@@ -87,14 +90,18 @@ def build(
     check_place(place)
     store = Store(home.store_uri, create=False)
     sweeps = read_sweeps(store)
+    today = Today()
     with draft(place) as folder:
         contents = Contents(
             filled={table.name: ranking(table, fill(table, sweeps)) for table in every if not only or table.name in only},
             layers={table.name: compare(table, sweeps, store) for table in layered if not only or table.name in only},
             curves=[(curves, traces(curves, sweeps, store)) for curves in figures if not only or curves.name in only],
             sweeps=sweeps,
-            today=Today(),
+            today=today,
         )
+        parts = [part for part in (*every, *layered, *figures) if not only or part.name in only]
+        cells = {name: found for name, (_, found) in contents.filled.items()}
+        wanted = tuple(lack for part in parts for lack in lacks(part, sweeps, today, cells.get(part.name)))
         stems = write(folder, contents, formats, lambda sweep: _picture_of(store, sweep))
         (folder / MARK).write_text(json.dumps({"tables": contents.names, "sweeps": stems}, indent=2) + "\n", encoding="utf-8")
     return Built(
@@ -103,6 +110,7 @@ def build(
         {name: comparison.words for name, comparison in contents.layers.items()},
         {curves.name: drawn(curves, found) for curves, found in contents.curves},
         len(sweeps),
+        wanted,
         place / next(page for name, page in FIRST_PAGES.items() if name in formats),
     )
 
@@ -128,6 +136,9 @@ StoreOption = Annotated[
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", help="The report's folder, made anew; default: report/ in the home folder.")]
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="A table or figure, as beyond_cnns_1; may be repeated.")]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="List what is missing or stale, with the command for each, and end with exit code 1.")
+]
 TablesOption = Annotated[Path | None, typer.Option("--tables", help="Folder of table files; default: the package's own.")]
 FormatOption = Annotated[list[str] | None, typer.Option("--format", help="md, csv, latex, html; several with commas. Default: all.")]
 WatchOption = Annotated[bool, typer.Option("--watch", help="Build again whenever the store has changed, until Ctrl-C.")]
@@ -141,6 +152,7 @@ def command(
     out: OutOption = None,
     only: OnlyOption = None,
     tables: TablesOption = None,
+    strict: StrictOption = False,
     format_: FormatOption = None,
     watching: WatchOption = False,
     every_s: EveryOption = 10.0,
@@ -157,6 +169,12 @@ def command(
         typer.echo(f"{name}: {words}")
     typer.echo(f"{built.sweeps} sweep{'' if built.sweeps == 1 else 's'}")
     typer.echo(f"report: {built.page}")
+    if strict and built.lacks:
+        stale = sum(lack.stale for lack in built.lacks)
+        typer.echo(f"--strict: {len(built.lacks) - stale} missing, {stale} stale", err=True)
+        for lack in built.lacks:
+            typer.echo(f"  {lack.line}", err=True)
+        raise typer.Exit(1)
 
 
 def main() -> None:

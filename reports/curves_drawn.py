@@ -8,7 +8,8 @@ from pathlib import Path
 
 from reports.curves import Curves, Line, Panel
 from reports.figures import COLOURS, panels_figure, save, styled
-from reports.lineage import commit_of, epochs
+from reports.freshness import Today
+from reports.lineage import commit_of, epochs, hardware_of, wall_of
 from reports.markdown import NOT_MEASURED, also_as, markdown_table
 from reports.selection import COMPLETE, FINISHED, Run, Sweep, has_knobs, meets
 from sweeper.tracking import Store
@@ -107,17 +108,20 @@ def drawn(curves: Curves, found: Sequence[Trace]) -> str:
     return f"{len(there)} of {len(lines)} lines drawn"
 
 
-def curves_page(curves: Curves, found: Sequence[Trace], endings: Sequence[str] = ("svg", "csv")) -> str:
+def curves_page(curves: Curves, found: Sequence[Trace], today: Today | None = None, endings: Sequence[str] = ("svg", "csv")) -> str:
     """The page in Markdown.
 
     Args:
         curves: the figure.
         found: what is drawn.
+        today: says what is stale; None = code and images are looked at anew.
         endings: of the files beside it that say the same.
     """
+    today = today or Today()
     parts = [
         f"# {curves.document}, {curves.label}\n",
         f"{curves.caption}.\n",
+        f"The images stand in for the source's: {curves.stand_in}.\n" if curves.stand_in else "",
         f"Source: {curves.source}; {curves.place}.\n",
         f"![{curves.caption}]({curves.name}.png)\n",
         f"{drawn(curves, found).capitalize()}. To train it: `{curves.fill}`.\n",
@@ -132,7 +136,9 @@ def curves_page(curves: Curves, found: Sequence[Trace], endings: Sequence[str] =
             run, sweep = trace.run, trace.sweep
             seed = "" if run.seed is None else str(run.seed)
             where = f"{sweep.tag('sweep.data')}, {sweep.tag('sweep.image_px')} px, {sweep.tag('sweep.mask')}"
-            rows.append([run.run_id, f"{sweep.row.name} / {run.trial}", run.model, where, epochs(run), seed, commit_of(sweep)])
-        headings = ("MLflow run id", "sweep / trial", "model", "data", "epochs", "seed", "commit")
+            wall_s = wall_of(run)
+            row = [run.run_id, f"{sweep.row.name} / {run.trial}", run.model, where, epochs(run), seed, commit_of(sweep)]
+            rows.append([*row, hardware_of(sweep), "" if wall_s is None else f"{wall_s:.0f}", today.stale(run)])
+        headings = ("MLflow run id", "sweep / trial", "model", "data", "epochs", "seed", "commit", "hardware", "wall time, s", "stale")
         parts += ["## Runs\n", markdown_table(headings, rows)]
-    return "\n".join(parts)
+    return "\n".join(part for part in parts if part)

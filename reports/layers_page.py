@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 
+from reports.freshness import Today
 from reports.layers import PADDINGS, LayerTable, command, conditions
 from reports.layers_built import Comparison, Pair
 from reports.lineage import commit_of
@@ -27,11 +28,12 @@ MEANINGS = {
 }
 
 
-def layers_page(comparison: Comparison, endings: Sequence[str] = ("csv",)) -> str:
+def layers_page(comparison: Comparison, today: Today | None = None, endings: Sequence[str] = ("csv",)) -> str:
     """The page in Markdown.
 
     Args:
         comparison: the layer table with what was built.
+        today: says what is stale; None = the code is looked at anew.
         endings: of the files beside it that say the same.
     """
     table = comparison.table
@@ -49,7 +51,7 @@ def layers_page(comparison: Comparison, endings: Sequence[str] = ("csv",)) -> st
         "## What to know\n" if table.notes else "",
         "\n".join(f"- {note}" for note in table.notes) + "\n" if table.notes else "",
         "## Where the built side comes from\n",
-        _origin(comparison) if built else _not_built(table),
+        _origin(comparison, today or Today()) if built else _not_built(table),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -111,8 +113,8 @@ def _read_as(table: LayerTable, word: str) -> str:
     return f": {MEANINGS[meaning]}" if word.lower() in PADDINGS else f" is read as {meaning!r}: {MEANINGS[meaning]}"
 
 
-def _origin(comparison: Comparison) -> str:
-    """The run, and the conditions that it meets."""
+def _origin(comparison: Comparison, today: Today) -> str:
+    """The run, the conditions that it meets, and whether its code has changed since."""
     run, sweep, table = comparison.run, comparison.sweep, comparison.table
     if run is None or sweep is None:
         return ""
@@ -124,6 +126,8 @@ def _origin(comparison: Comparison) -> str:
         f"Conditions: {conditions(table)}. Of several such sweeps the newest finished one counts.",
         f"Without any run: `{command(table)}`.",
     ]
+    if stale := today.stale(run):
+        lines.append(f"Stale: {stale}.")
     text = markdown_table(headings, [[*row, sweep.tag("sweep.mask"), commit]])
     return text + "\n" + "\n".join(f"- {line}" for line in lines) + "\n"
 

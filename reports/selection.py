@@ -26,7 +26,7 @@ from typing import Any
 from reports.glossary import glossary
 from reports.table import Column, Row, Table, Where
 from search_spaces import Value
-from sweeper.tracking import Store, SweepRow
+from sweeper.rows import Reader, SweepRow
 
 PREFIX = {"search": "best_", "every": "", "final": "test_", "baseline": "ring_mean_test_"}
 FINISHED = "finished"
@@ -151,7 +151,7 @@ class Cell:
         return self.runs[0].sweep.metrics.get(f"ring_mean_{self.runs[0].split}_{self.column.metric}") if self.runs else None
 
 
-def read_sweeps(store: Store) -> list[Sweep]:
+def read_sweeps(store: Reader) -> list[Sweep]:
     """All sweeps of a store with their runs, the newest first."""
     sweeps = []
     for row in store.sweeps():

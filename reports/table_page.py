@@ -8,6 +8,7 @@ from reports.markdown import NOT_GIVEN, also_as, markdown_table, number
 from reports.selection import Cell
 from reports.separation import separation
 from reports.table import Column, Row, Table
+from reports.verdict import verdict
 
 NO_RUNS = "No run in the store fills a cell of this table yet."
 
@@ -28,6 +29,8 @@ def table_page(table: Table, cells: Sequence[Cell], lineage: Lineage, endings: S
         f"Source: {table.source}; {table.place}.\n",
         f"{_capital(table.unit)}; {', '.join(sorted(modes))}." + (f" {_capital(table.unit_reason)}." if table.unit_reason else "") + "\n",
         _cells(table, cells, lineage),
+        _verdicts(table, cells),
+        _stale(cells, lineage),
         separation(table, cells),
         _places(table),
         f"![{table.caption}]({table.name}.png)\n",
@@ -39,7 +42,10 @@ def table_page(table: Table, cells: Sequence[Cell], lineage: Lineage, endings: S
         "## Settings that are not the source's\n",
         _differences(table, lineage),
         "## Runs\n",
+        _stand_in(table) if lineage.runs else "",
         markdown_table(HEADINGS, lineage.rows()) if lineage.runs else f"{NO_RUNS}\n",
+        "## Configurations\n" if lineage.configurations() else "",
+        markdown_table(["runs", "model", "knobs"], lineage.configurations()) if lineage.configurations() else "",
         "## Which runs fill a cell\n",
         _conditions(table),
     ]
@@ -47,12 +53,15 @@ def table_page(table: Table, cells: Sequence[Cell], lineage: Lineage, endings: S
 
 
 def _cells(table: Table, cells: Sequence[Cell], lineage: Lineage) -> str:
-    """Published, measured and difference of every cell, one row a row; measured alone where the source gives nothing in the column."""
+    """Published and measured value, difference, ratio and verdict of every cell, one row a row; measured alone where the source gives
+    nothing in the column. A rank belongs to a measured value; a stale one says so.
+    """
     given = {column.key: any(column.key in row.published for row in table.rows) for column in table.columns}
     headings = ["rank"] if table.ranked_by else []
     headings.append(table.rows_title)
     for column in table.columns:
-        headings += [f"{column.title}: published", "measured", "difference"] if given[column.key] else [column.title]
+        titles = [f"{column.title}: published", "measured", "difference", "ratio", "verdict"]
+        headings += titles if given[column.key] else [column.title]
     by_place = {(cell.row.title, cell.column.key): cell for cell in cells}
     rows = []
     for place, row in enumerate(table.rows, start=1):
@@ -65,11 +74,37 @@ def _cells(table: Table, cells: Sequence[Cell], lineage: Lineage) -> str:
             if cell.spread is not None:
                 measured += f" ± {cell.spread:.{table.decimals}f}, n = {len(cell.runs)}"
             if cell.runs:
-                measured += f" ({lineage.numbers(cell)})"
+                measured += f" ({lineage.numbers(cell)})" + (", stale" if lineage.stale(cell) else "")
             difference = "" if cell.difference is None else f"{cell.difference:+.{table.decimals}f}"
-            entries += [number(cell.published, table.decimals, NOT_GIVEN), measured, difference] if given[column.key] else [measured]
+            found = verdict(table, cell)
+            judged = ["" if found is None or found.ratio is None else f"{found.ratio:.2f}", "" if found is None else found.word]
+            entries += (
+                [number(cell.published, table.decimals, NOT_GIVEN), measured, difference, *judged] if given[column.key] else [measured]
+            )
         rows.append(entries)
     return markdown_table(headings, rows)
+
+
+def _verdicts(table: Table, cells: Sequence[Cell]) -> str:
+    """Why each verdict is what it is; cells with the same reason for not being comparable stand together."""
+    lines: dict[str, list[str]] = {}
+    for cell in cells:
+        if (found := verdict(table, cell)) is not None:
+            lines.setdefault(found.sentence, []).append(f"{cell.row.title} / {cell.column.title}")
+    if not lines:
+        return ""
+    head = f"Ratio: measured / published. Verdicts, with a tolerance of {100 * table.tolerance:g} % of the published value:"
+    return f"{head}\n\n" + "".join(f"- {', '.join(places)}: {sentence}.\n" for sentence, places in lines.items())
+
+
+def _stale(cells: Sequence[Cell], lineage: Lineage) -> str:
+    """Which measured values are stale, and why."""
+    lines = [f"- {cell.row.title} / {cell.column.title}: {why}.\n" for cell in cells if (why := lineage.stale(cell))]
+    return "Stale, since code or images have changed after they were measured:\n\n" + "".join(lines) if lines else ""
+
+
+def _stand_in(table: Table) -> str:
+    return f"The images stand in for the source's: {table.stand_in}.\n" if table.stand_in else ""
 
 
 def _places(table: Table) -> str:
@@ -112,10 +147,13 @@ def _conditions(table: Table) -> str:
         "newest": "the one begun last",
         "best_validation": "the one that is best on the validation split",
     }[table.choose]
+    sweeps = f", which runs {', '.join(f'`{name}`' for name in table.sweeps)}." if table.sweeps else "."
     lines = [
-        "To compute the cells: " + (f"`{table.fill}`." if table.fill.startswith("sweep run") else f"{table.fill}."),
-        "Only complete trials count. All runs of a cell are from one sweep: a finished one before an unfinished one, and of several "
-        f"{which}. The test split decides nothing.",
+        "To compute the cells that are missing or stale: "
+        + (f"`{table.fill}`" if table.fill.startswith("sweep run") else table.fill)
+        + sweeps,
+        "Only complete trials count. Where several runs claim one cell, all that it gets are from one sweep: a finished one before an "
+        f"unfinished one, and of several {which}. The test split decides nothing.",
         f"Every cell: {table.where.words or 'no condition'}.",
     ]
     parts: list[Row | Column] = [*table.rows, *table.columns]

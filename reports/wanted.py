@@ -1,18 +1,22 @@
 """What is missing of the tables or stale, and which sweep computes it.
 
-A cell is missing where no run fills it, stale where `reports.freshness` says so. A layer table or a figure over epochs is missing where no
-finished sweep has a complete trial that meets its conditions, stale where those trials are. A row that no run can fill (`unfilled`) wants
-nothing.
+A cell is missing where no run fills it, or those of a sweep that has not finished; stale where `reports.freshness` says so. A layer table
+or a figure over epochs is missing where no finished sweep has a complete trial that meets its conditions, stale where those trials are. A
+row that no run can fill (`unfilled`) wants nothing.
 
 The sweep of a cell is one of the table's `sweeps`: the spec that the cell's conditions name, else the first one whose model, data, holes,
-counts and knobs can meet them.
+counts and knobs meet them for certain, else the first one whose best trial may.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
+
+from pydantic import ValidationError
 
 from reports.curves import Curves
+from reports.errors import ReportError
 from reports.freshness import Today
 from reports.layers import LayerTable
 from reports.selection import COMPLETE, FINISHED, Cell, Run, Sweep, fill, has_knobs, meets
@@ -30,7 +34,8 @@ class Lack:
     Attributes:
         table: the table's or the figure's name.
         cell: "row / column"; empty where the whole table or figure is meant.
-        reason: `MISSING`, or why it is stale.
+        reason: `MISSING`, or more on why it is missing, or why it is stale.
+        stale: whether there is a number, which is of no use any more.
         sweep: the spec whose sweep computes it; empty where the table's file names none that can.
         fill: how the table is filled, in the words of its file.
     """
@@ -38,13 +43,9 @@ class Lack:
     table: str
     cell: str
     reason: str
+    stale: bool
     sweep: str
     fill: str
-
-    @property
-    def stale(self) -> bool:
-        """Whether there is a number, which is of no use any more."""
-        return self.reason != MISSING
 
     @property
     def command(self) -> str:
@@ -58,16 +59,17 @@ class Lack:
         return f"{place}: {f'stale, {self.reason}' if self.stale else self.reason}; {self.command}"
 
 
-def lacks(part: Filled, sweeps: Sequence[Sweep], today: Today) -> list[Lack]:
+def lacks(part: Filled, sweeps: Sequence[Sweep], today: Today, cells: Sequence[Cell] | None = None) -> list[Lack]:
     """What is missing or stale of a table, a layer table or a figure over epochs, in its order.
 
     Args:
         part: one of `Table`, `LayerTable`, `Curves`.
         sweeps: of the store, the newest first.
         today: says what is stale.
+        cells: of a table that was filled already; None = it is filled.
     """
     if isinstance(part, Table):
-        return list(_of_cells(part, fill(part, list(sweeps)), today))
+        return list(_of_cells(part, fill(part, list(sweeps)) if cells is None else cells, today))
     if isinstance(part, LayerTable):
         return _of_whole(part, part.where, sweeps, today)
     assert isinstance(part, Curves)
@@ -78,18 +80,27 @@ def _of_cells(table: Table, cells: Sequence[Cell], today: Today) -> Iterator[Lac
     for cell in cells:
         if cell.row.unfilled:
             continue
-        reason = MISSING if cell.value is None else today.stale_any(cell.runs)
+        stale = today.stale_any(cell.runs)
+        reason = stale or _missing(cell)
         if reason:
             where = table.conditions(cell.row, cell.column)
             made = cell.runs[0].sweep.tags.get("sweep.spec", "") if cell.runs else ""
-            sweep = made if made in table.sweeps else sweep_for(table, where)
-            yield Lack(table.name, f"{cell.row.title} / {cell.column.title}", reason, sweep, table.fill)
+            sweep = next((name for name in table.sweeps if Path(name).stem == made), "") or sweep_for(table, where)
+            yield Lack(table.name, f"{cell.row.title} / {cell.column.title}", reason, bool(stale), sweep, table.fill)
+
+
+def _missing(cell: Cell) -> str:
+    """Why a cell is missing; empty where it is not."""
+    if cell.value is None:
+        return MISSING
+    unfinished = dict.fromkeys(run.sweep.name for run in cell.runs if run.sweep.tags.get("sweep.state") != FINISHED)
+    return f"{MISSING} to the end, sweep {', '.join(unfinished)} is not finished" if unfinished else ""
 
 
 def _of_whole(part: Filled, where: Where, sweeps: Sequence[Sweep], today: Today) -> list[Lack]:
     runs = _first(sweeps, where, lambda run: run.kind == "search" and run.state == COMPLETE)
     reason = today.stale_any(runs) if runs else MISSING
-    return [Lack(part.name, "", reason, sweep_for(part, where), part.fill)] if reason else []
+    return [Lack(part.name, "", reason, bool(runs), sweep_for(part, where), part.fill)] if reason else []
 
 
 def _first(sweeps: Sequence[Sweep], where: Where, suits: Callable[[Run], bool]) -> list[Run]:
@@ -105,8 +116,9 @@ def _first(sweeps: Sequence[Sweep], where: Where, suits: Callable[[Run], bool]) 
 def sweep_for(part: Filled, where: Where) -> str:
     """The sweep that computes what some conditions ask for; empty where none of the table's can."""
     if where.spec is not None:
-        return where.spec if where.spec in part.sweeps else ""
-    return next((name for name in part.sweeps if can_meet(spec_of(name), where)), "")
+        return next((name for name in part.sweeps if Path(name).stem == where.spec), "")
+    able = [name for name in part.sweeps if can_meet(spec_of(name), where)]
+    return next((name for name in able if _surely(spec_of(name), where)), able[0] if able else "")
 
 
 @lru_cache(maxsize=256)
@@ -115,9 +127,18 @@ def spec_of(name: str) -> Spec:
 
     Raises:
         SpecError: there is none, or it cannot be read.
-        ValueError: a field of another type; `sweeper.validation` tells the rest before anything runs.
+        ReportError: it has fields that no spec has, or values of another type; `sweeper.validation` tells the rest before anything runs.
     """
-    return Spec.model_validate(read_spec(name))
+    fields = read_spec(name)
+    try:
+        return Spec.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ReportError(
+            f"the sweeps of a table must be specs that can be run, but {name} cannot ({place}: {first['msg']}); mend it, "
+            f"sweep run {name} --dry-run tells every problem"
+        ) from error
 
 
 def can_meet(spec: Spec, where: Where) -> bool:
@@ -132,6 +153,16 @@ def can_meet(spec: Spec, where: Where) -> bool:
         return False
     models = spec.models if where.model is None else [model for model in spec.models if model == where.model]
     return any(all(_can_have(spec, model, knob, value) for knob, value in where.knobs.items()) for model in models)
+
+
+def _surely(spec: Spec, where: Where) -> bool:
+    """Whether every final run of a sweep that can meet some conditions does, or there is one of each configuration."""
+    if where.runs != "final" or spec.finals == "every":
+        return True
+    free = {knob for model in spec.models for knob, setting in spec.settings(model).items() if isinstance(setting, Range | list)}
+    free |= {knob for model in spec.models for knob, setting in spec.settings(model).items() if setting == SEARCH_ALL}
+    free |= {knob for entry in spec.configurations for knob in entry}
+    return not free & where.knobs.keys() and len(spec.models) == 1
 
 
 def _can_have(spec: Spec, model: str, knob: str, value: Value) -> bool:

@@ -12,7 +12,7 @@ from reports.html_page import html_page
 from reports.index_page import index_page
 from reports.latex import latex_report, latex_table
 from reports.layers_page import layers_csv, layers_page
-from reports.lineage import Lineage, to_csv
+from reports.lineage import to_csv
 from reports.selection import Sweep
 from reports.sweep_page import sweep_page
 from reports.table import NAME
@@ -62,7 +62,7 @@ def write(folder: Path, contents: Contents, formats: Sequence[str], picture_of: 
         _write_csv(folder / "tables", contents)
     if "md" in formats:
         _write_markdown(folder, contents, stems, formats, picture_of)
-    views = [view(table, cells, Lineage.of(cells, contents.sweeps), contents.today) for table, cells in contents.filled.values()]
+    views = [view(table, cells, contents.lineage(cells)) for table, cells in contents.filled.values()]
     if "latex" in formats:
         for each in views:
             _put(folder / "tables" / f"{each.table.name}.tex", latex_table(each))
@@ -82,7 +82,7 @@ def _write_figures(folder: Path, contents: Contents) -> None:
 
 def _write_csv(folder: Path, contents: Contents) -> None:
     for name, (table, cells) in contents.filled.items():
-        _put(folder / f"{name}.csv", to_csv(table, cells, Lineage.of(cells, contents.sweeps)))
+        _put(folder / f"{name}.csv", to_csv(table, cells, contents.lineage(cells)))
     for name, comparison in contents.layers.items():
         _put(folder / f"{name}.csv", layers_csv(comparison))
     for curves, found in contents.curves:
@@ -95,11 +95,11 @@ def _write_markdown(
     """The index and the pages of tables, figures and sweeps; they link CSV files where there are some."""
     tables, sweeps, also = folder / "tables", folder / "sweeps", ("csv",) if "csv" in formats else ()
     for name, (table, cells) in contents.filled.items():
-        _put(tables / f"{name}.md", table_page(table, cells, Lineage.of(cells, contents.sweeps), (*also, "svg")))
+        _put(tables / f"{name}.md", table_page(table, cells, contents.lineage(cells), (*also, "svg")))
     for name, comparison in contents.layers.items():
-        _put(tables / f"{name}.md", layers_page(comparison, also))
+        _put(tables / f"{name}.md", layers_page(comparison, contents.today, also))
     for curves, found in contents.curves:
-        _put(tables / f"{curves.name}.md", curves_page(curves, found, ("svg", *also)))
+        _put(tables / f"{curves.name}.md", curves_page(curves, found, contents.today, ("svg", *also)))
     sweeps.mkdir()
     for sweep, stem in zip(contents.sweeps, stems, strict=True):
         picture = picture_of(sweep)

@@ -50,6 +50,7 @@ class Filler:
             "sweep.epochs": "10",
             "git.commit": "0123456789abcdef0123456789abcdef01234567",
             "git.dirty": "false",
+            "hardware.cluster": "2 cores",
         } | dict(tags or {})
         run_id = self.store.begin(name, "sweep", None, None, every, {})
         self._writer.metrics(run_id, 0, baseline or {})
@@ -72,7 +73,7 @@ class Filler:
         """A trial's run; gives its id."""
         tags = {"sweep.seed": str(seed)} | ({"sweep.code": code} if code else {}) | ({"sweep.model": model} if model else {})
         run_id = self.store.begin(sweep, trial.split("-")[0], trial, parent, tags, knobs or {})
-        self._writer.metrics(run_id, 10, {"epoch": 10.0, "best_step": 9.0} | dict(metrics))
+        self._writer.metrics(run_id, 10, {"epoch": 10.0, "best_step": 9.0, "wall_s": 120.0} | dict(metrics))
         self._writer.end(run_id, state)
         return run_id
 

@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,15 @@ import pytest
 from reports.build import Built, build
 from reports.markdown import escape, markdown_table, number
 from sweeper.home import Home
+from sweeper.tracking import Store
 from tests.reports.conftest import Filler, copied
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+CHECKPOINTS = [
+    "sweeps/table1-again/checkpoints/attempt-*/search-0000",
+    "sweeps/table1-again/checkpoints/attempt-*/search-0001",
+    "run {parent}, best/checkpoint.pt",
+]
 MEASURED = {256: (2.9, 3.1), 512: (2.6, 2.85), 1024: (2.412, 2.806)}
 
 
@@ -28,8 +35,15 @@ def table1(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     for seed, value in ((1, 2.0), (2, 3.0)):
         metrics = {"best_l2_hole": 2.8, "test_l2_hole": value}
         filler.trial("table1-again", parent, f"final-{seed - 1}", metrics, knobs=knobs | {"bottleneck": 1024}, seed=seed)
+    filler.store.tag(parent, "sweep.best", "search-0002")
     filler.done()
     return build(Home(home)), found
+
+
+def parent_of(built: Built) -> str:
+    """Run id of the sweep."""
+    (row,) = Store(f"sqlite:///{built.folder.parent / 'mlflow.db'}").sweeps()
+    return row.run_id
 
 
 @pytest.fixture
@@ -45,13 +59,24 @@ def run_ids(table1: tuple[Built, list[str]]) -> list[str]:
 def test_table_1_has_published_beside_measured(built: Built) -> None:
     page = (built.folder / "tables" / "beyond_cnns_1.md").read_text()
     assert (
-        "| bottleneck | L2 (training): published | measured | difference | L2 (validation): published | measured | difference |\n"
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
-        "| 256 | 7.02 | 2.90 (run 1) | -4.12 | 7.96 | 3.10 (run 1) | -4.86 |\n"
-        "| 512 | 6.36 | 2.60 (run 2) | -3.76 | 7.41 | 2.85 (run 2) | -4.56 |\n"
-        "| 1024 | 4.89 | 2.41 (run 3) | -2.48 | 7.48 | 2.81 (run 3) | -4.67 |\n"
-        "| 2048 | 4.23 | not measured |  | 8.14 | not measured |  |\n"
+        "| bottleneck | L2 (training): published | measured | difference | ratio | verdict "
+        "| L2 (validation): published | measured | difference | ratio | verdict |\n"
+        "| ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | --- |\n"
+        "| 256 | 7.02 | 2.90 (run 1) | -4.12 | 0.41 | not comparable | 7.96 | 3.10 (run 1) | -4.86 | 0.39 | not comparable |\n"
+        "| 512 | 6.36 | 2.60 (run 2) | -3.76 | 0.41 | not comparable | 7.41 | 2.85 (run 2) | -4.56 | 0.38 | not comparable |\n"
+        "| 1024 | 4.89 | 2.41 (run 3) | -2.48 | 0.49 | not comparable | 7.48 | 2.81 (run 3) | -4.67 | 0.38 | not comparable |\n"
+        "| 2048 | 4.23 | not measured |  |  |  | 8.14 | not measured |  |  |  |\n"
     ) in page
+    assert "Ratio: measured / published. Verdicts, with a tolerance of 5 % of the published value:\n" in page
+    reasons = (
+        "- 1024 / L2 (validation): not comparable: other budget (the source's training time is not given, and it drops out half of every "
+    )
+    assert reasons in page
+    assert "taken as they are: better, 62.5 % below the published value.\n" in page  # 2.806 of 7.48
+    assert (
+        "- Only complete trials count. Where several runs claim one cell, all that it gets are from one sweep: a finished one before an "
+        in page
+    )
     assert "Unit inferred: sum of squared errors over the 8x8x3 hole on [0, 1]; lower is better." in page
     assert "![" in page
     assert "](beyond_cnns_1.png)" in page
@@ -62,9 +87,11 @@ def test_every_measured_number_has_its_run_data_epochs_seed_and_commit(built: Bu
     for place, run_id in enumerate(run_ids):
         line = (
             f"| {place + 1} | {run_id} | table1-again / search-{place:04d} | cnn_autoencoder | cifar10, 32 px, centre 8 px "
-            f"| 45000 / 5000 / 10000 | f00dfeed | 10 | 0 | {COMMIT[:12]} |\n"
+            f"| 45000 / 5000 / 10000 | f00dfeed | 10 | 0 | {COMMIT[:12]} | 2 cores | 120 | {CHECKPOINTS[place]} |\n"
         )
-        assert line in page
+        assert line.format(parent=parent_of(built)) in page
+    knobs = "base_filters = 32, bottleneck = 256, dropout = 0, mirror = True"
+    assert f"| 1 | cnn_autoencoder | {knobs} |\n" in page.split("## Configurations")[1]
 
 
 def test_the_same_runs_stand_in_other_units_beside_the_plain_fill(built: Built) -> None:
@@ -84,16 +111,21 @@ def test_settings_that_are_not_the_sources_are_named(built: Built) -> None:
 
 def test_table_2_gives_means_over_seeds_and_says_what_the_source_does_not_give(built: Built) -> None:
     page = (built.folder / "tables" / "beyond_cnns_2.md").read_text()
-    assert "| ring mean (plain fill) | not given in the source | 6.25 (run 1) |  |\n" in page
-    assert "| CNN autoencoder | not given in the source | 2.50 ± 0.71, n = 2 (runs 2, 3) |  |\n" in page
-    assert "| WGAN | not given in the source | not measured |  |\n" in page
-    assert "| Pixel CNN | 6.98 | not measured |  |\n" in page
-    assert "| Flattened Row LSTM | 7.63 | not measured |  |\n" in page
+    assert "| ring mean (plain fill) | not given in the source | 6.25 (run 1) |  |  |  |\n" in page
+    assert "| CNN autoencoder | not given in the source | 2.50 ± 0.71, n = 2 (runs 2, 3) |  |  |  |\n" in page
+    assert "| WGAN | not given in the source | not measured |  |  |  |\n" in page
+    assert "| Pixel CNN | 6.98 | not measured |  |  |  |\n" in page
+    assert "| Flattened Row LSTM | 7.63 | not measured |  |  |  |\n" in page
 
 
 def test_csv_has_one_line_a_cell(built: Built, run_ids: list[str]) -> None:
     lines = list(csv.DictReader(io.StringIO((built.folder / "tables" / "beyond_cnns_1.csv").read_text())))
     assert len(lines) == 8
+    told = {key: lines[5].pop(key) for key in ("ratio", "verdict", "reason", "configurations", "checkpoints")}
+    assert (told["ratio"], told["verdict"]) == ("0.3751", "not comparable")
+    assert told["reason"].endswith("taken as they are: better, 62.5 % below the published value")
+    assert json.loads(told["configurations"]) == [{"base_filters": "32", "bottleneck": "1024", "dropout": "0.0", "mirror": "True"}]
+    assert told["checkpoints"] == f"run {parent_of(built)}, best/checkpoint.pt"
     assert lines[5] == {
         "document": "beyond_cnns",
         "table": "1",
@@ -121,6 +153,11 @@ def test_csv_has_one_line_a_cell(built: Built, run_ids: list[str]) -> None:
         "seeds": "0",
         "commit": COMMIT,
         "uncommitted_changes": "false",
+        "stale": "",
+        "stand_in": "",
+        "code": "",
+        "hardware": "2 cores",
+        "wall_s": "120",
     }
     assert (lines[7]["published"], lines[7]["measured"], lines[7]["run_ids"]) == ("8.14", "not measured", "")
     second = {line["row"]: line for line in csv.DictReader(io.StringIO((built.folder / "tables" / "beyond_cnns_2.csv").read_text()))}
@@ -178,8 +215,9 @@ def test_a_sweep_that_has_only_begun_has_a_page(filler: Filler, home: Path) -> N
 def test_an_empty_store_gives_tables_that_are_not_measured(home: Path) -> None:
     built = build(Home(home))
     page = (built.folder / "tables" / "beyond_cnns_1.md").read_text()
-    assert "| 256 | 7.02 | not measured |  | 7.96 | not measured |  |\n" in page
-    assert "To compute the cells: `sweep run beyond_cnns_table1`." in page
+    assert "| 256 | 7.02 | not measured |  |  |  | 7.96 | not measured |  |  |  |\n" in page
+    command = "`sweep run table:beyond_cnns_1`, which runs `beyond_cnns_table1`."
+    assert f"To compute the cells that are missing or stale: {command}" in page
     assert "None yet; start with `sweep run quickstart`." in (built.folder / "index.md").read_text()
 
 

@@ -50,11 +50,18 @@ ClusterOption = Annotated[str | None, typer.Option("--address", envvar="RAY_ADDR
 @app.command()
 def run(
     spec: Annotated[
-        str, typer.Argument(help="A shipped spec's name, or a YAML file. 'sweep specs' lists the shipped ones.", autocompletion=spec_names)
+        str,
+        typer.Argument(
+            help="A shipped spec's name ('sweep specs' lists them), or a YAML file; or table:NAME, tables: what is missing or stale of one "
+            "of the papers' tables, of all.",
+            autocompletion=spec_names,
+        ),
     ],
     overrides: Annotated[list[str] | None, typer.Option("--set", help="key=value, dotted: --set budget.trials=4; may be repeated.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and what it would cost; start nothing.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train again what has been trained with equal code, data and knobs.")] = False,
+    budget_s: Annotated[float | None, typer.Option("--budget-s", min=0, help="Of tables: wall time of all sweeps, in seconds.")] = None,
+    tables: Annotated[Path | None, typer.Option("--tables", help="Of tables: folder of table files; default: the package's own.")] = None,
     address: ClusterOption = None,
     home: HomeOption = Path(),
     store: StoreOption = DEFAULT_STORE,
@@ -64,12 +71,19 @@ def run(
     if remote.is_job_server(address):
         raise SpecError(f"run joins a cluster, but {address} is a job server's address; type: sweep submit {spec} --address {address}")
     from sweeper.cli.dry_run import dry_run as say_what_would_run
+    from sweeper.cli.filling import Ways, fill_tables, names_tables
     from sweeper.cli.launch import launch
     from sweeper.cli.rooms import installed_rooms
     from sweeper.spec import read_spec
     from sweeper.validation import validate
 
     rooms = installed_rooms()
+    if names_tables(spec):
+        ways = Ways(rooms, Home(home, store), overrides or [], data_dir, address, fresh, budget_s, tables)
+        fill_tables(out, spec, ways, dry_run=dry_run)
+        return
+    if budget_s is not None or tables is not None:
+        raise SpecError(f"--budget-s and --tables go with table:NAME and tables, but got {spec!r}; a sweep's own limit is budget.wall_s")
     fields = read_spec(spec, overrides or [])
     set_data_dir(fields, data_dir)
     checked = validate(fields, rooms)
