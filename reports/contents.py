@@ -8,6 +8,7 @@ from reports.curves import Curves
 from reports.curves_drawn import Trace
 from reports.freshness import Today
 from reports.layers_built import Comparison
+from reports.lineage import Lineage
 from reports.minute import Answer, answers
 from reports.selection import Cell, Sweep
 from reports.table import Table
@@ -52,6 +53,10 @@ class Contents:
     def answers(self) -> list[Answer]:
         """Which model fills best on each data set."""
         return answers(self.filled, self.sweeps, self.today)
+
+    def lineage(self, cells: Sequence[Cell]) -> Lineage:
+        """Where a table's cells come from."""
+        return Lineage.of(cells, self.sweeps, self.today)
 
     @property
     def names(self) -> list[str]:

@@ -108,14 +108,14 @@ def drawn(curves: Curves, found: Sequence[Trace]) -> str:
     return f"{len(there)} of {len(lines)} lines drawn"
 
 
-def curves_page(curves: Curves, found: Sequence[Trace], endings: Sequence[str] = ("svg", "csv"), today: Today | None = None) -> str:
+def curves_page(curves: Curves, found: Sequence[Trace], today: Today | None = None, endings: Sequence[str] = ("svg", "csv")) -> str:
     """The page in Markdown.
 
     Args:
         curves: the figure.
         found: what is drawn.
-        endings: of the files beside it that say the same.
         today: says what is stale; None = code and images are looked at anew.
+        endings: of the files beside it that say the same.
     """
     today = today or Today()
     parts = [

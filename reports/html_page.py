@@ -167,7 +167,7 @@ def _layers(contents: Contents) -> list[Folded]:
             title=f"{comparison.table.document}, {comparison.table.label}",
             caption=comparison.table.caption,
             words=comparison.words,
-            text=rendered(layers_page(comparison).partition("\n")[2]),
+            text=rendered(layers_page(comparison, contents.today).partition("\n")[2]),
         )
         for name, comparison in contents.layers.items()
     ]
@@ -181,7 +181,7 @@ def _curves(contents: Contents, folder: Path) -> list[Folded]:
             caption=figure.caption,
             words=drawn(figure, found),
             there=bool(found),
-            sections=sections(curves_page(figure, found)),
+            sections=sections(curves_page(figure, found, contents.today)),
             figure=_figure(figure.name, folder),
         )
         for figure, found in contents.curves

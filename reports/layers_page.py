@@ -28,13 +28,13 @@ MEANINGS = {
 }
 
 
-def layers_page(comparison: Comparison, endings: Sequence[str] = ("csv",), today: Today | None = None) -> str:
+def layers_page(comparison: Comparison, today: Today | None = None, endings: Sequence[str] = ("csv",)) -> str:
     """The page in Markdown.
 
     Args:
         comparison: the layer table with what was built.
-        endings: of the files beside it that say the same.
         today: says what is stale; None = the code is looked at anew.
+        endings: of the files beside it that say the same.
     """
     table = comparison.table
     built = comparison.run is not None

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.freshness import Today
 from reports.glossary import Term, glossary
 from reports.lineage import Lineage
 from reports.markdown import NOT_GIVEN, NOT_MEASURED, number
@@ -110,16 +109,15 @@ class View:
         return sum(bool(cell.stale) for cell in self.shown)
 
 
-def view(table: Table, cells: Sequence[Cell], lineage: Lineage, today: Today) -> View:
+def view(table: Table, cells: Sequence[Cell], lineage: Lineage) -> View:
     """What a page shows of a table.
 
     Args:
         table: the table, its rows in the order in which they are shown.
         cells: of the table.
         lineage: of the cells.
-        today: says what is stale.
     """
-    by_place = {(cell.row.title, cell.column.key): _shown(table, cell, lineage, today) for cell in cells}
+    by_place = {(cell.row.title, cell.column.key): _shown(table, cell, lineage) for cell in cells}
     lines = []
     for place, row in enumerate(table.rows, start=1):
         mine = tuple(by_place[row.title, column.key] for column in table.columns)
@@ -133,7 +131,7 @@ def view(table: Table, cells: Sequence[Cell], lineage: Lineage, today: Today) ->
     return View(table, lineage, tuple(headings), tuple(lines))
 
 
-def _shown(table: Table, cell: Cell, lineage: Lineage, today: Today) -> Shown:
+def _shown(table: Table, cell: Cell, lineage: Lineage) -> Shown:
     judged = verdict(table, cell)
     return Shown(
         published=number(cell.published, table.decimals, NOT_GIVEN),
@@ -146,5 +144,5 @@ def _shown(table: Table, cell: Cell, lineage: Lineage, today: Today) -> Shown:
         runs=tuple(lineage.runs.index(run) + 1 for run in cell.runs),
         verdict="" if judged is None else judged.word,
         reason="" if judged is None else judged.reason,
-        stale=today.stale_any(cell.runs),
+        stale=lineage.stale(cell),
     )

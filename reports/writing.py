@@ -13,7 +13,7 @@ from reports.index_page import index_page
 from reports.keepsakes import Keepsakes
 from reports.latex import latex_report, latex_table
 from reports.layers_page import layers_csv, layers_page
-from reports.lineage import Lineage, to_csv
+from reports.lineage import to_csv
 from reports.selection import Sweep
 from reports.sweep_page import sweep_page
 from reports.table import NAME
@@ -63,9 +63,7 @@ def write(folder: Path, contents: Contents, formats: Sequence[str], keepsakes: K
         _write_csv(folder / "tables", contents)
     if "md" in formats:
         _write_markdown(folder, contents, stems, formats, keepsakes)
-    views = [
-        view(table, cells, Lineage.of(cells, contents.sweeps, contents.today), contents.today) for table, cells in contents.filled.values()
-    ]
+    views = [view(table, cells, contents.lineage(cells)) for table, cells in contents.filled.values()]
     if "latex" in formats:
         for each in views:
             _put(folder / "tables" / f"{each.table.name}.tex", latex_table(each))
@@ -85,7 +83,7 @@ def _write_figures(folder: Path, contents: Contents) -> None:
 
 def _write_csv(folder: Path, contents: Contents) -> None:
     for name, (table, cells) in contents.filled.items():
-        _put(folder / f"{name}.csv", to_csv(table, cells, Lineage.of(cells, contents.sweeps, contents.today)))
+        _put(folder / f"{name}.csv", to_csv(table, cells, contents.lineage(cells)))
     for name, comparison in contents.layers.items():
         _put(folder / f"{name}.csv", layers_csv(comparison))
     for curves, found in contents.curves:
@@ -96,11 +94,11 @@ def _write_markdown(folder: Path, contents: Contents, stems: Sequence[str], form
     """The index and the pages of tables, figures and sweeps; they link CSV files where there are some."""
     tables, sweeps, also = folder / "tables", folder / "sweeps", ("csv",) if "csv" in formats else ()
     for name, (table, cells) in contents.filled.items():
-        _put(tables / f"{name}.md", table_page(table, cells, Lineage.of(cells, contents.sweeps, contents.today), (*also, "svg")))
+        _put(tables / f"{name}.md", table_page(table, cells, contents.lineage(cells), (*also, "svg")))
     for name, comparison in contents.layers.items():
-        _put(tables / f"{name}.md", layers_page(comparison, also, contents.today))
+        _put(tables / f"{name}.md", layers_page(comparison, contents.today, also))
     for curves, found in contents.curves:
-        _put(tables / f"{curves.name}.md", curves_page(curves, found, ("svg", *also), contents.today))
+        _put(tables / f"{curves.name}.md", curves_page(curves, found, contents.today, ("svg", *also)))
     sweeps.mkdir()
     for sweep, stem in zip(contents.sweeps, stems, strict=True):
         picture, stills = keepsakes.picture(sweep), keepsakes.stills(sweep)
