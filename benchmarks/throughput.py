@@ -70,25 +70,27 @@ class Case:
 SURE_LABELS = {"real_label_low": 1.0, "real_label_high": 1.0, "fake_label_high": 0.0, "label_flip": 0.0}
 ROWS = {"hidden": 32, "layers": 3, "output_features": 256, "batch_images": 4}
 CASES = {
-    "cnn_autoencoder": Case(still={"dropout": 0.0}),
-    "dcgan": Case(still={"dropout": 0.0} | SURE_LABELS),
-    "wgan": Case({"batch_images": 32}, still={"dropout": 0.0}),
+    "cnn_autoencoder": Case({"batch_images": 32}, still={"dropout": 0.0}),
+    "dcgan": Case({"batch_images": 32}, still={"dropout": 0.0} | SURE_LABELS),
+    "wgan": Case({"batch_images": 16}, still={"dropout": 0.0}),
     "pixel_cnn": Case(still={"dropout": 0.0}, convolutional=False),
-    "flat_row_lstm": Case({"batch_images": 16}, convolutional=False),
+    "flat_row_lstm": Case({"batch_images": 8}, convolutional=False),
     "row_lstm": Case(ROWS, convolutional=False),
     "diagonal_bilstm": Case(ROWS, convolutional=False),
-    "direct_cnn": Case({"batch_images": 8}),
-    "image_autoencoder": Case(),
-    "patch_autoencoder": Case(),
+    "direct_cnn": Case({"batch_images": 4}),
+    "image_autoencoder": Case({"batch_images": 16}),
+    "patch_autoencoder": Case({"batch_images": 16}),
     "cvae": Case(),
-    "completion_gan": Case({"batch_images": 4}, still={"discriminator_dropout": 0.0}),
+    "completion_gan": Case({"batch_images": 2}, still={"discriminator_dropout": 0.0}),
     "pixel_regression": Case({"stable_step": False}, convolutional=False),
     "neighbour_network": Case(convolutional=False),
     "context_encoder": Case(
         {"base_filters": 32, "discriminator_filters": 32, "latent": 1000, "batch_images": 8}, image_px=128, mask=Mask("centre", 56)
     ),
-    "pconv_unet": Case({"perceptual_features": "random", "base_filters": 32}, mask=Mask("irregular", ratio_low=0.1, ratio_high=0.3)),
-    "lsgan": Case({"base_filters": 64, "batch_images": 16}, image_px=64, mask=Mask("centre", 24), still={"dropout": 0.0}),
+    "pconv_unet": Case(
+        {"perceptual_features": "random", "base_filters": 32, "batch_images": 4}, mask=Mask("irregular", ratio_low=0.1, ratio_high=0.3)
+    ),
+    "lsgan": Case({"base_filters": 64, "batch_images": 8}, image_px=64, mask=Mask("centre", 24), still={"dropout": 0.0}),
     "lsgan_autoencoder": Case(
         {"base_filters": 64, "batch_images": 16, "gan_epochs": 0.0, "refine_images": 64, "search_steps": 1},
         image_px=64,
@@ -96,7 +98,7 @@ CASES = {
         still={"dropout": 0.0},
     ),
     "pluralistic": Case({"batch_images": 4}),
-    "progressive": Case({"batch_images": 8}),
+    "progressive": Case({"batch_images": 4}),
     "animal_autoencoder": Case(image_px=64, mask=Mask("centre", 16)),
 }
 

@@ -172,6 +172,14 @@ class AdversarialAutoencoder(CnnAutoencoder):
             scores: Tensor = self.discriminator(seen.contiguous(memory_format=torch.channels_last))
         return scores.float()
 
+    def score_both(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """As `score` of each, one after the other."""
+        with torch.autocast(real.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            real_scores, fake_scores = self.discriminator.both(
+                real.contiguous(memory_format=torch.channels_last), fake.contiguous(memory_format=torch.channels_last)
+            )
+        return real_scores.float(), fake_scores.float()
+
     def seen_of(self, image: Tensor, patch: Tensor | None = None) -> Tensor:
         """What the discriminator sees of images, true or filled: the hole, or the image. The overlap around the hole is never filled in.
 

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.data import Augmentation, Mask
+from trainables.dropout import Dropout
 from trainables.errors import ConfigError
 from trainables.image_autoencoder import check_size
 from trainables.patch_autoencoder import cut_squares, paste_squares
@@ -98,7 +99,7 @@ class AnimalNetwork(nn.Module):
         self.encoder = nn.Sequential(*encoder)
         dense: list[nn.Module] = [nn.Flatten()]
         for before, after in pairwise([channels[-1] * coarse_px**2, config.dense, config.dense]):
-            dense += [nn.Linear(before, after, bias=not norm), *_active(after, norm, nn.BatchNorm1d), nn.Dropout(config.dropout)]
+            dense += [nn.Linear(before, after, bias=not norm), *_active(after, norm, nn.BatchNorm1d), Dropout(config.dropout)]
         self.dense = nn.Sequential(*dense, nn.Unflatten(1, (config.dense, 1, 1)))
         widths = decoder_widths(config.decoder_filters, patch_px)
         decoder: list[nn.Module] = []
@@ -143,13 +144,6 @@ class AnimalAutoencoder(PatchGame):
         multiple = 2**PATCH_HALVINGS
         self.judged_px = min(image_px, math.ceil(2 * self.patch_px / multiple) * multiple)
         self.adopt(AnimalNetwork(config, image_px, self.patch_px))
-
-    def adopt(self, network: nn.Module) -> None:
-        """As in the base class, with fused steps of Adam: one pass over the many weights of the dense layers instead of a dozen."""
-        super().adopt(network)
-        for name, optimizer in self.optimizers.items():
-            rate, betas = (optimizer.param_groups[0][setting] for setting in ("lr", "betas"))
-            self.optimizers[name] = torch.optim.Adam(self.networks[name].parameters(), lr=rate, betas=betas, fused=True)
 
     @property
     def augmentation(self) -> Augmentation:

@@ -22,6 +22,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from trainables.dropout import Dropout
+
 STAGES = 3
 SHRINKING = 2**STAGES
 
@@ -66,7 +68,7 @@ def finished(style: Style, layer: nn.Module, width: int, norm: type[nn.BatchNorm
         layers.append(norm(width, affine=style.norm_affine))
     layers.append(style.activation())
     if style.dropout > 0:
-        layers.append(nn.Dropout(style.dropout))
+        layers.append(Dropout(style.dropout))
     return layers
 
 
@@ -154,7 +156,7 @@ class ResidualBlock(nn.Module):
         )
         same = stride == 1 and channels == filters
         self.shortcut = nn.Identity() if same else nn.Sequential(*_linear_conv(style, channels, filters, 1, stride))
-        self.end = nn.Sequential(style.activation(), nn.Dropout(style.dropout)) if style.dropout > 0 else style.activation()
+        self.end = nn.Sequential(style.activation(), Dropout(style.dropout)) if style.dropout > 0 else style.activation()
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, channels, H, W) -> (B, filters, H / stride, W / stride)."""

@@ -198,7 +198,7 @@ class CnnAutoencoder(InpaintingModel):
         self.patch_px = patch_px
         self.network = PatchNetwork(config, image_px, patch_px).to(memory_format=torch.channels_last)
         self.networks = {"network": self.network}
-        self.optimizers = {"network": torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)}
+        self.optimizers = {"network": torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, fused=True)}
         self.weights = overlap_weights(mask.hole_px, config.overlap_px, config.overlap_weight)
 
     @property

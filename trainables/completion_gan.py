@@ -29,6 +29,7 @@ from torch.nn import functional
 
 from trainables.data import Batch, Mask
 from trainables.direct_cnn import direct_network
+from trainables.dropout import Dropout
 from trainables.errors import ConfigError
 from trainables.game import GAP, HEALTH, Game, gradient_norm, probability_readings, winner_by_probability
 from trainables.image_autoencoder import check_size, growing
@@ -114,7 +115,7 @@ class HoleDiscriminator(nn.Module):
         for _ in range(4):
             layers += [convolution(filters, filters, 3, stride=2), nn.ReLU()]
             side_px = math.ceil(side_px / 2)
-        self.trunk = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(dropout), nn.Linear(filters * side_px**2, 1))
+        self.trunk = nn.Sequential(*layers, nn.Flatten(), Dropout(dropout), nn.Linear(filters * side_px**2, 1))
         self.sigmoid = nn.Sigmoid()
 
     def forward(self, image: Tensor) -> Tensor:
@@ -144,7 +145,9 @@ class CompletionGan(Reconstructor):
         for name in self.discriminators:
             network = HoleDiscriminator(image_px, config.discriminator_dropout).to(memory_format=torch.channels_last)
             self.networks[name] = network
-            self.optimizers[name] = torch.optim.Adam(network.parameters(), lr=config.discriminator_learning_rate, betas=MOMENTUM)
+            self.optimizers[name] = torch.optim.Adam(
+                network.parameters(), lr=config.discriminator_learning_rate, betas=MOMENTUM, fused=True
+            )
         self.game: Game = Game(config.collapse_evaluations)
 
     def network_inputs(self) -> dict[str, tuple[Tensor, ...]]:

@@ -177,7 +177,7 @@ class ContextEncoder(InpaintingModel):
         self.rates = {"generator": config.learning_rate, "discriminator": config.discriminator_learning_rate}
         for name, rate in self.rates.items():
             self.networks[name].apply(initialise).to(memory_format=torch.channels_last)
-            self.optimizers[name] = torch.optim.Adam(self.networks[name].parameters(), lr=rate, betas=MOMENTUM)
+            self.optimizers[name] = torch.optim.Adam(self.networks[name].parameters(), lr=rate, betas=MOMENTUM, fused=True)
         self.weights = border_weights(self.patch_px, config.border_px, config.border_weight)
         self.game: Game = Game(config.collapse_evaluations)
 

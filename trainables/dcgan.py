@@ -76,12 +76,12 @@ class Dcgan(AdversarialAutoencoder):
         super().__init__(config, image_px, mask, batch_norm=config.discriminator_batch_norm)
         self.config: DcganConfig = config
         self.optimizers["discriminator"] = torch.optim.Adam(
-            self.discriminator.parameters(), lr=config.discriminator_learning_rate, betas=MOMENTUM
+            self.discriminator.parameters(), lr=config.discriminator_learning_rate, betas=MOMENTUM, fused=True
         )
 
     def discriminator_loss(self, real: Tensor, fake: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         if self.config.separate_batches:
-            real_scores, fake_scores = self.score(real), self.score(fake)
+            real_scores, fake_scores = self.score_both(real, fake)
         else:
             real_scores, fake_scores = self.score(torch.cat([real, fake])).chunk(2)
         real_labels = draw_labels(self.config, len(real), real=True, noise=noise).to(real.device)

@@ -13,7 +13,9 @@ Deviations:
 
 import math
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainables.backbones import BACKBONES, SHRINKING, Backbone, Style, finished
 from trainables.errors import ConfigError
@@ -53,6 +55,24 @@ class Discriminator(nn.Module):
         """(B, 3, S, S) float32, [0, 1] for true images -> (B,) scores, higher = more like a true one."""
         scores: Tensor = self.head(self.trunk(image * 2 - 1))  # (B, 1, 1, 1)
         return scores.flatten()
+
+    def both(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of true and of filled images, (B, 3, S, S) each, as two calls give them; batch norm alone sees them apart.
+
+        The deep layers have many weights and few pixels: to read the weights costs more than to use them, and here they are read once.
+        """
+        if not self._norms_stand_alone:
+            return self(real), self(fake)
+        features = torch.cat([real, fake]) * 2 - 1
+        for layer in self.trunk:
+            features = torch.cat([layer(part) for part in features.chunk(2)]) if isinstance(layer, _BatchNorm) else layer(features)
+        real_scores, fake_scores = self.head(features).flatten().chunk(2)
+        return real_scores, fake_scores
+
+    @property
+    def _norms_stand_alone(self) -> bool:
+        """Whether every batch norm is a layer of the trunk itself, and not within a block."""
+        return not any(isinstance(inner, _BatchNorm) for layer in self.trunk for inner in layer.modules() if inner is not layer)
 
 
 def _six_convolutions(style: Style, base_filters: int, side_px: int) -> tuple[nn.Sequential, int, int]:

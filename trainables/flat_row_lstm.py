@@ -204,7 +204,7 @@ class FlatRowLstm(DensityModel):
         self.network: FlatRowLstmNetwork = FlatRowLstmNetwork(config)
         self.networks = {"network": self.network}
         trained = [weight for weight in self.network.parameters() if weight.requires_grad]
-        self.optimizers = {"network": torch.optim.Adam(trained, lr=config.learning_rate)}
+        self.optimizers = {"network": torch.optim.Adam(trained, lr=config.learning_rate, fused=True)}
         self.targets = blurred_targets(LEVELS, config.target_blur) if config.target_blur else None
 
     def losses(self, values: Tensor) -> Iterable[Tensor]:

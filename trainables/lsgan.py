@@ -151,7 +151,7 @@ class Lsgan(InpaintingModel):
         rates = {"generator": config.learning_rate, "discriminator": config.discriminator_learning_rate}
         for name, rate in rates.items():
             network = self.networks[name].apply(initialise).to(memory_format=torch.channels_last)
-            self.optimizers[name] = torch.optim.Adam(network.parameters(), lr=rate, betas=(config.adam_momentum, SECOND_MOMENT))
+            self.optimizers[name] = torch.optim.Adam(network.parameters(), lr=rate, betas=(config.adam_momentum, SECOND_MOMENT), fused=True)
         self.game: Game = Game(config.collapse_evaluations)
 
     @property

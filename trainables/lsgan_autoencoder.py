@@ -86,7 +86,7 @@ class LsganAutoencoder(Lsgan):
         self.autoencoder = RefiningAutoencoder(config.autoencoder_filters, image_px)
         self.autoencoder.apply(initialise).to(memory_format=torch.channels_last)
         self.networks["autoencoder"] = self.autoencoder
-        self.optimizers["autoencoder"] = torch.optim.Adam(self.autoencoder.parameters(), lr=config.refine_learning_rate)
+        self.optimizers["autoencoder"] = torch.optim.Adam(self.autoencoder.parameters(), lr=config.refine_learning_rate, fused=True)
         self.pairs = {name: torch.zeros(0, 3, image_px, image_px, dtype=torch.uint8) for name in ("truth", "completed")}
         self._remembered: dict[str, Tensor] = {}
 

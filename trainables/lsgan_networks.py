@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables.context_encoder import widths
+from trainables.dropout import Dropout
 from trainables.errors import ConfigError
 
 SEED_PX = 4
@@ -60,7 +61,7 @@ class Generator(nn.Module):
 
 def _finish(filters: int, dropout: float) -> list[nn.Module]:
     """Batch norm, leaky ReLU and dropout."""
-    return [nn.BatchNorm2d(filters), nn.LeakyReLU(LEAK)] + ([nn.Dropout(dropout)] if dropout else [])
+    return [nn.BatchNorm2d(filters), nn.LeakyReLU(LEAK)] + ([Dropout(dropout)] if dropout else [])
 
 
 class Discriminator(nn.Module):

@@ -102,7 +102,7 @@ class NeighbourNetwork(NeighbourModel):
         self.config: NeighbourNetworkConfig = config
         self.network = MiddleNetwork(config)
         self.networks = {"network": self.network}
-        self.optimizers = {"network": torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)}
+        self.optimizers = {"network": torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, fused=True)}
 
     def train_unit(self, batches: Iterable[Batch]) -> dict[str, float]:
         """One step of Adam a batch.

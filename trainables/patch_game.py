@@ -103,14 +103,14 @@ class PatchGame(Reconstructor):
         """Takes the network, and Adam for it; builds the discriminators."""
         super().adopt(network)
         betas = (self.config.momentum, SECOND_MOMENT)
-        self.optimizers["network"] = torch.optim.Adam(network.parameters(), lr=self.config.learning_rate, betas=betas)
+        self.optimizers["network"] = torch.optim.Adam(network.parameters(), lr=self.config.learning_rate, betas=betas, fused=True)
         if not self.has_game:
             return
         check_size(self.image_px, 2**PATCH_HALVINGS)
         for name in self.judges:
             self.networks[name] = patch_discriminator(self.config.discriminator_filters).to(memory_format=torch.channels_last)
             rate = self.config.discriminator_learning_rate
-            self.optimizers[name] = torch.optim.Adam(self.networks[name].parameters(), lr=rate, betas=betas)
+            self.optimizers[name] = torch.optim.Adam(self.networks[name].parameters(), lr=rate, betas=betas, fused=True)
 
     @property
     def has_game(self) -> bool:

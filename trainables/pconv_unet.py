@@ -129,7 +129,7 @@ class PconvUnet(InpaintingModel):
             raise ConfigError(f"VGG-16's features need images of at least {LEAST_PX} px, but got {image_px}; set both their weights to 0")
         self.network = PconvNetwork(config.base_filters, depth_of(image_px, config.depth)).to(memory_format=torch.channels_last)
         self.networks = {"network": self.network}
-        self.optimizers = {"network": torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)}
+        self.optimizers = {"network": torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, fused=True)}
         self._features: VggFeatures | None = None
 
     @property

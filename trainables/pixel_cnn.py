@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from trainables.data import Mask
 from trainables.density import COLOURS, LEVELS, DensityModel, DensityNetwork, Rule, centred
+from trainables.dropout import Dropout
 from trainables.errors import ConfigError
 
 
@@ -80,14 +81,14 @@ class PixelCnnNetwork(DensityNetwork):
         layers: list[nn.Module] = []
         inputs = (COLOURS + 1) * (config.patch_px**2 - 1)
         for _ in range(config.depth):
-            layers += [nn.Linear(inputs, config.filters), nn.LeakyReLU(), nn.Dropout(config.dropout)]
+            layers += [nn.Linear(inputs, config.filters), nn.LeakyReLU(), Dropout(config.dropout)]
             inputs = config.filters
         self.convolutions = nn.Sequential(*layers)
         self.heads = nn.ModuleList(
             nn.Sequential(
                 nn.Linear(config.filters + colour * config.own_colours, config.hidden),
                 nn.LeakyReLU(),
-                nn.Dropout(config.dropout),
+                Dropout(config.dropout),
                 nn.Linear(config.hidden, levels),
             )
             for colour in range(COLOURS)
@@ -168,7 +169,7 @@ class PixelCnn(DensityModel):
         self.config: PixelCnnConfig = config
         self.network: PixelCnnNetwork = PixelCnnNetwork(config)
         self.networks = {"network": self.network}
-        self.optimizers = {"network": torch.optim.Adam(self.network.parameters(), lr=config.learning_rate)}
+        self.optimizers = {"network": torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, fused=True)}
 
     def losses(self, values: Tensor) -> Iterable[Tensor]:
         network, size = self.network, self.config.patch_px

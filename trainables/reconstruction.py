@@ -108,7 +108,7 @@ class Reconstructor(InpaintingModel):
         """Takes the network, and Adam for it."""
         self.network = network.to(memory_format=torch.channels_last)
         self.networks["network"] = self.network
-        self.optimizers["network"] = torch.optim.Adam(self.network.parameters(), lr=self.config.learning_rate)
+        self.optimizers["network"] = torch.optim.Adam(self.network.parameters(), lr=self.config.learning_rate, fused=True)
 
     @property
     def augmentation(self) -> Augmentation:

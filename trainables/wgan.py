@@ -91,7 +91,7 @@ class Wgan(AdversarialAutoencoder):
         return figures
 
     def discriminator_loss(self, real: Tensor, fake: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        real_scores, fake_scores = self.score(real), self.score(fake)
+        real_scores, fake_scores = self.score_both(real, fake)
         loss = fake_scores.mean() - real_scores.mean()
         if self.config.lipschitz == "penalty":
             loss = loss + self.config.penalty_weight * gradient_penalty(self.discriminator, real, fake, noise)

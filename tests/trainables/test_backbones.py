@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from trainables.backbones import BACKBONES, InceptionModule, ResidualBlock, Style, finished
+from trainables.dropout import Dropout
 
 every_backbone = pytest.mark.parametrize("name", BACKBONES)
 
@@ -105,4 +106,4 @@ def test_an_inception_module_keeps_its_branches_in_order() -> None:
 
 def test_what_follows_a_layer_stands_in_order() -> None:
     layers = finished(Style(dropout=0.5), nn.Linear(2, 3), 3, nn.BatchNorm1d)
-    assert [type(layer) for layer in layers] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Dropout]
+    assert [type(layer) for layer in layers] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, Dropout]

@@ -1,3 +1,4 @@
+import copy
 from typing import Any
 
 import pytest
@@ -37,6 +38,25 @@ def test_a_norm_follows_every_layer_of_plain_but_the_first() -> None:
     layers = list(Discriminator("plain", 16, 32, Style()).trunk)
     assert [type(layer) for layer in layers[:5]] == [nn.Conv2d, nn.ReLU, nn.Conv2d, nn.BatchNorm2d, nn.ReLU]
     assert sum(isinstance(layer, nn.BatchNorm2d) for layer in layers) == 5
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("backbone", ["plain", "vgg", "inception", "resnet"])
+def test_both_at_once_are_two_calls(backbone: Any, affine: bool) -> None:
+    """In float64: scores, gradients and the norms' running statistics."""
+    torch.manual_seed(0)
+    network = Discriminator(backbone, 16, 16, Style(activation=leaky_relu, norm_affine=affine)).double()
+    twin = copy.deepcopy(network)
+    real, fake = torch.rand(2, 4, 3, 16, 16, dtype=torch.float64)
+    apart, together = (network(real), network(fake)), twin.both(real, fake)
+    for one, other in zip(apart, together, strict=True):
+        torch.testing.assert_close(one, other)
+    for scores in (apart, together):
+        (scores[0].sin().sum() - scores[1].exp().sum()).backward()
+    for one, other in zip(network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+    for one, other in zip(network.buffers(), twin.buffers(), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_every_layer_is_told_how_to_leak() -> None:

@@ -68,7 +68,7 @@ def test_critic_weights_lie_within_the_bound_after_every_step(bound: float, batc
 
     greatest: list[float] = []
     model.optimizers["discriminator"].register_step_post_hook(count)
-    model.discriminator.register_forward_pre_hook(look)
+    model.discriminator.head.register_forward_pre_hook(look)
     model.train_unit(made_batches(3))
     assert steps == 9
     assert len(greatest) >= 9
