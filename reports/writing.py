@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from reports.contents import Contents
 from reports.curves_drawn import curves_csv, curves_page, draw_curves
 from reports.errors import ReportError
-from reports.figures import draw
+from reports.figures import draw, draw_side_by_side
 from reports.html_page import html_page
 from reports.index_page import index_page
 from reports.keepsakes import Keepsakes
@@ -75,10 +76,9 @@ def write(folder: Path, contents: Contents, formats: Sequence[str], keepsakes: K
 
 
 def _write_figures(folder: Path, contents: Contents) -> None:
-    for table, cells in contents.filled.values():
-        draw(table, cells, folder)
-    for curves, found in contents.curves:
-        draw_curves(curves, found, folder)
+    jobs = [partial(draw, table, cells, folder) for table, cells in contents.filled.values()]
+    jobs += [partial(draw_curves, curves, found, folder) for curves, found in contents.curves]
+    draw_side_by_side(jobs)
 
 
 def _write_csv(folder: Path, contents: Contents) -> None:
