@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -93,10 +93,12 @@ class Filler:
         self._writer.close()
 
 
-@pytest.fixture(autouse=True)
-def no_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is prepared on this machine does not matter to a test."""
-    monkeypatch.setenv("SWEEP_DATA_DIR", str(tmp_path / "no-data"))
+@pytest.fixture(scope="module", autouse=True)
+def no_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is prepared on this machine does not matter to a test, nor to what a module's tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWEEP_DATA_DIR", str(tmp_path_factory.getbasetemp() / "no-data"))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,7 @@ def test_counts_final_runs_and_lists_of_configurations_matter_too() -> None:
 
 
 def test_a_sweep_that_is_no_spec_or_a_bad_one_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="a spec must be one of animal_faces_16, .* but got 'nowhere'"):
+    with pytest.raises(SpecError, match=r"a spec must be one of animal_faces_16, .* but got 'nowhere'"):
         spec_of("nowhere")
     bad = tmp_path / "bad.yaml"
     bad.write_text("name: bad\nmodel: wgan\ndata: {name: photos}\nbudget: {trials: 0, epochs: 1}\n")
