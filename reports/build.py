@@ -13,19 +13,22 @@ from typing import Annotated
 
 import typer
 
-from reports.contents import Contents
+from reports.contents import GRIDS, Contents, Shots
 from reports.curves import check_curve_names, read_curves
 from reports.curves_drawn import drawn, traces
 from reports.draft import MARK, check_place, draft
 from reports.errors import ReportError
+from reports.fills import may_be_shown
 from reports.freshness import Today
+from reports.grids import draw_grids
 from reports.layers import check_names, read_layer_tables
 from reports.layers_built import compare
 from reports.selection import Sweep, fill, ranking, read_sweeps
+from reports.stills import read_stills
 from reports.table import read_tables
 from reports.wanted import Lack, lacks
 from reports.watch import watch
-from reports.writing import FORMATS, formats_of, write
+from reports.writing import DRAWN, FORMATS, formats_of, write
 from sweeper.errors import SweepError, TrackingError
 from sweeper.home import DEFAULT_STORE, Home
 from sweeper.tracking import Store
@@ -65,7 +68,13 @@ class Built:
 
 
 def build(
-    home: Home, out: Path | None = None, only: Sequence[str] = (), tables: Path | None = None, formats: Sequence[str] = FORMATS
+    home: Home,
+    out: Path | None = None,
+    only: Sequence[str] = (),
+    tables: Path | None = None,
+    formats: Sequence[str] = FORMATS,
+    *,
+    photographs: bool = True,
 ) -> Built:
     """Builds a report.
 
@@ -75,6 +84,7 @@ def build(
         only: names of the tables and figures to build; none = all.
         tables: folder of table files; None = those that come with the package.
         formats: of `reports.writing.FORMATS`.
+        photographs: show images that may not be published, too.
 
     Raises:
         ReportError: a table file that cannot be used, or a folder that holds something else than a report.
@@ -92,21 +102,24 @@ def build(
     sweeps = read_sweeps(store)
     today = Today()
     with draft(place) as folder:
+        filled = {table.name: ranking(table, fill(table, sweeps)) for table in every if not only or table.name in only}
+        pictured = any(name in DRAWN for name in formats)
         contents = Contents(
-            filled={table.name: ranking(table, fill(table, sweeps)) for table in every if not only or table.name in only},
+            filled=filled,
             layers={table.name: compare(table, sweeps, store) for table in layered if not only or table.name in only},
             curves=[(curves, traces(curves, sweeps, store)) for curves in figures if not only or curves.name in only],
             sweeps=sweeps,
             today=today,
+            grids=draw_grids(filled, sweeps, store, folder / GRIDS, photographs=photographs) if pictured else [],
         )
         parts = [part for part in (*every, *layered, *figures) if not only or part.name in only]
-        cells = {name: found for name, (_, found) in contents.filled.items()}
+        cells = {name: found for name, (_, found) in filled.items()}
         wanted = tuple(lack for part in parts for lack in lacks(part, sweeps, today, cells.get(part.name)))
-        stems = write(folder, contents, formats, lambda sweep: _picture_of(store, sweep))
+        stems = write(folder, contents, formats, lambda sweep: _shots_of(store, sweep, photographs=photographs))
         (folder / MARK).write_text(json.dumps({"tables": contents.names, "sweeps": stems}, indent=2) + "\n", encoding="utf-8")
     return Built(
         place,
-        {name: (sum(cell.value is not None for cell in cells), len(cells)) for name, (_, cells) in contents.filled.items()},
+        {name: (sum(cell.value is not None for cell in cells), len(cells)) for name, (_, cells) in filled.items()},
         {name: comparison.words for name, comparison in contents.layers.items()},
         {curves.name: drawn(curves, found) for curves, found in contents.curves},
         len(sweeps),
@@ -122,12 +135,15 @@ def _check_only(only: Sequence[str], names: set[str]) -> None:
         raise ReportError(f"--only must name one of {', '.join(sorted(names))}, but got {', '.join(unknown)}; name one of these")
 
 
-def _picture_of(store: Store, sweep: Sweep) -> bytes | None:
-    """A sweep's picture grid; None where it has none, or its pictures were moved away: its numbers are still worth a page."""
-    try:
-        return store.fetch(sweep.row.run_id, PICTURE).read_bytes()
-    except TrackingError:
-        return None
+def _shots_of(store: Store, sweep: Sweep, *, photographs: bool) -> Shots:
+    """A sweep's pictures and plots; it may have none, or they were moved away: its numbers are still worth a page."""
+    grid = None
+    if photographs or may_be_shown(store, sweep):
+        try:
+            grid = store.fetch(sweep.row.run_id, PICTURE).read_bytes()
+        except TrackingError:
+            grid = None
+    return Shots(grid, read_stills(store, sweep))
 
 
 HomeOption = Annotated[Path, typer.Option("--home", envvar="SWEEP_HOME", help="Folder that holds sweeps/ and, by default, mlflow.db.")]
@@ -138,6 +154,9 @@ OutOption = Annotated[Path | None, typer.Option("--out", help="The report's fold
 OnlyOption = Annotated[list[str] | None, typer.Option("--only", help="A table or figure, as beyond_cnns_1; may be repeated.")]
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="List what is missing or stale, with the command for each, and end with exit code 1.")
+]
+PhotographsOption = Annotated[
+    bool, typer.Option("--photographs/--no-photographs", help="Show input and truth of photographs that are not free to be published, too.")
 ]
 TablesOption = Annotated[Path | None, typer.Option("--tables", help="Folder of table files; default: the package's own.")]
 FormatOption = Annotated[list[str] | None, typer.Option("--format", help="md, csv, latex, html; several with commas. Default: all.")]
@@ -153,16 +172,21 @@ def command(
     only: OnlyOption = None,
     tables: TablesOption = None,
     strict: StrictOption = False,
+    photographs: PhotographsOption = True,
     format_: FormatOption = None,
     watching: WatchOption = False,
     every_s: EveryOption = 10.0,
 ) -> None:
     """Build the report: published tables beside what the runs in the store say, and a page for every sweep."""
     place, formats = Home(home, store), formats_of(format_ or [])
+
+    def built_once() -> Built:
+        return build(place, out, only or [], tables, formats, photographs=photographs)
+
     if watching:
-        watch(place, every_s, lambda: build(place, out, only or [], tables, formats).words, typer.echo)
+        watch(place, every_s, lambda: built_once().words, typer.echo)
         return
-    built = build(place, out, only or [], tables, formats)
+    built = built_once()
     for name, (measured, cells) in built.measured.items():
         typer.echo(f"{name}: {measured} of {cells} cells measured")
     for name, words in (built.layers | built.curves).items():

@@ -7,26 +7,23 @@ from functools import cached_property
 from reports.curves import Curves
 from reports.curves_drawn import Trace
 from reports.freshness import Today
+from reports.grids import Grid
 from reports.layers_built import Comparison
 from reports.lineage import Lineage
 from reports.minute import Answer, answers
 from reports.selection import Cell, Sweep
+from reports.stills import Still
 from reports.table import Table
+
+GRIDS = "grids"  # the folder of the picture grids in the report's
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture grid that lies in the report's folder.
+class Shots:
+    """What a sweep has left to look at: its picture grid as an image file's bytes, None where it has none, and plots of its search."""
 
-    Attributes:
-        title: what it shows, in a few words.
-        caption: how to read it.
-        file: its path from the report's folder.
-    """
-
-    title: str
-    caption: str
-    file: str
+    grid: bytes | None
+    stills: Sequence[Still]
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Contents:
         curves: each figure over epochs with what is drawn.
         sweeps: the newest first.
         today: says what is stale.
-        pictures: picture grids of the report's own.
+        grids: the picture grids, which lie in the report's folder under `GRIDS`.
     """
 
     filled: Mapping[str, tuple[Table, list[Cell]]]
@@ -47,7 +44,7 @@ class Contents:
     curves: Sequence[tuple[Curves, list[Trace]]]
     sweeps: list[Sweep]
     today: Today
-    pictures: Sequence[Picture] = ()
+    grids: Sequence[Grid]
 
     @cached_property
     def answers(self) -> list[Answer]:

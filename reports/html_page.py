@@ -14,7 +14,7 @@ from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup
 from PIL import Image
 
-from reports.contents import Contents
+from reports.contents import GRIDS, Contents, Shots
 from reports.curves_drawn import curves_page, drawn
 from reports.index_page import how_to_read
 from reports.layers_page import layers_page
@@ -37,7 +37,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Folded:
-    """A layer table, a figure over epochs or a sweep, as the page shows it.
+    """A layer table, a figure over epochs, a picture grid or a sweep, as the page shows it.
 
     Attributes:
         name: of the table or sweep.
@@ -49,6 +49,7 @@ class Folded:
         sections: its parts.
         figure: a data URI; empty where it has none.
         uri: of its pictures, likewise.
+        stills: plots, each with its title and a data URI.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Folded:
     sections: tuple[Section, ...] = ()
     figure: str = ""
     uri: str = ""
+    stills: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,14 @@ class Texts:
     sections: tuple[Section, ...]
 
 
-def html_page(contents: Contents, views: Sequence[View], folder: Path, picture_of: Callable[[Sweep], bytes | None]) -> str:
+def html_page(contents: Contents, views: Sequence[View], folder: Path, shots_of: Callable[[Sweep], Shots]) -> str:
     """The page.
 
     Args:
         contents: what it shows.
         views: of the tables.
-        folder: the report's; holds `tables/NAME.svg` of every table and figure, and the files of `contents.pictures`.
-        picture_of: gives a sweep's picture grid as an image file's bytes; None where it has none.
+        folder: the report's; holds `tables/NAME.svg` of every table and figure, and the grids.
+        shots_of: gives what a sweep has left to look at.
     """
     environment = Environment(
         loader=PackageLoader("reports"), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
@@ -93,10 +95,10 @@ def html_page(contents: Contents, views: Sequence[View], folder: Path, picture_o
         layers=_layers(contents),
         curves=_curves(contents, folder),
         pictures=[
-            {"title": picture.title, "caption": picture.caption, "uri": picture_uri((folder / picture.file).read_bytes())}
-            for picture in contents.pictures
+            Folded(grid.file, f"{grid.document}: {grid.title}", grid.caption, uri=picture_uri((folder / GRIDS / grid.file).read_bytes()))
+            for grid in contents.grids
         ],
-        sweeps=[_sweep(sweep, picture_of(sweep)) for sweep in contents.sweeps],
+        sweeps=[_sweep(sweep, shots_of(sweep)) for sweep in contents.sweeps],
         glossary=rendered(terms()),
         reading=rendered(how_to_read(contents.filled)),
     )
@@ -185,14 +187,15 @@ def _curves(contents: Contents, folder: Path) -> list[Folded]:
     ]
 
 
-def _sweep(sweep: Sweep, picture: bytes | None) -> Folded:
+def _sweep(sweep: Sweep, shots: Shots) -> Folded:
     words = [sweep.tag("sweep.state"), sweep.tag("sweep.model"), sweep.tag("sweep.data"), f"{len(sweep.trials)} runs"]
     return Folded(
         sweep.row.name,
         words=", ".join(word for word in words if word),
         text=rendered(sweep_page(sweep, None, pictures=False).partition("\n")[2]),
         caption=picture_caption(sweep),
-        uri="" if picture is None else picture_uri(picture),
+        uri="" if shots.grid is None else picture_uri(shots.grid),
+        stills=tuple((still.title, data_uri("image/svg+xml", still.content)) for still in shots.stills),
     )
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from reports.contents import Contents
+from reports.contents import GRIDS, Contents
 from reports.curves import Curves
 from reports.curves_drawn import Trace, drawn
+from reports.grids import grids_section
 from reports.layers_built import Comparison
 from reports.markdown import markdown_table
 from reports.minute import Answer
@@ -55,8 +56,7 @@ def index_page(contents: Contents, stems: Sequence[str], formats: Sequence[str])
         _layers(layers, files[:-1]) if layers else "",
         "## Figures over epochs\n" if curves else "",
         _curves(curves, files) if curves else "",
-        "## Pictures\n" if contents.pictures else "",
-        *(f"![{picture.title}]({picture.file})\n\n{picture.caption}\n" for picture in contents.pictures),
+        grids_section(contents.grids, GRIDS),
         "## Sweeps in this store\n",
         _sweeps(contents.sweeps, stems),
         "## Glossary\n",

@@ -3,6 +3,7 @@
 import datetime as dt
 import statistics
 from collections import Counter
+from collections.abc import Sequence
 
 from reports.glossary import binned_metrics, glossary, split_metrics, training_metrics
 from reports.lineage import epochs
@@ -41,12 +42,13 @@ def overview_row(sweep: Sweep, stem: str) -> list[str]:
     ]
 
 
-def sweep_page(sweep: Sweep, picture: str | None, *, pictures: bool = True) -> str:
+def sweep_page(sweep: Sweep, picture: str | None, stills: Sequence[tuple[str, str]] = (), *, pictures: bool = True) -> str:
     """The page in Markdown.
 
     Args:
         sweep: the sweep with its runs.
         picture: file name of its picture grid beside the page; None where it has none.
+        stills: plots of its search beside the page, each with title and file name.
         pictures: whether the page speaks of pictures at all.
     """
     ranked = sweep.ranked()
@@ -62,6 +64,8 @@ def sweep_page(sweep: Sweep, picture: str | None, *, pictures: bool = True) -> s
     ]
     if pictures:
         parts += ["## Pictures\n", _picture(sweep, picture)]
+    if stills:
+        parts += ["## The search\n", "\n".join(f"![{title}]({file})\n" for title, file in stills)]
     return "\n".join(parts)
 
 
@@ -175,7 +179,7 @@ def picture_caption(sweep: Sweep) -> str:
 
 def _picture(sweep: Sweep, picture: str | None) -> str:
     if picture is None:
-        return "The store has no picture grid of this sweep.\n"
+        return "The store has no picture grid of this sweep, or none that may be published here.\n"
     caption = picture_caption(sweep)
     return f"{caption}.\n\n![{caption}]({picture})\n"
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from reports.contents import Contents
+from reports.contents import Contents, Shots
 from reports.curves_drawn import curves_csv, curves_page, draw_curves
 from reports.errors import ReportError
 from reports.figures import draw
@@ -39,14 +39,14 @@ def formats_of(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in names) or FORMATS
 
 
-def write(folder: Path, contents: Contents, formats: Sequence[str], picture_of: Callable[[Sweep], bytes | None]) -> list[str]:
+def write(folder: Path, contents: Contents, formats: Sequence[str], shots_of: Callable[[Sweep], Shots]) -> list[str]:
     """Writes all files of a report.
 
     Args:
-        folder: is there, and empty but for the files of `contents.pictures`.
+        folder: is there, and empty but for the files of `contents.grids`.
         contents: what the report shows.
         formats: of `FORMATS`.
-        picture_of: gives a sweep's picture grid as a PNG file's bytes; None where it has none.
+        shots_of: gives what a sweep has left to look at.
 
     Returns:
         The name of every sweep's page, without ending.
@@ -61,7 +61,7 @@ def write(folder: Path, contents: Contents, formats: Sequence[str], picture_of: 
     if "csv" in formats:
         _write_csv(folder / "tables", contents)
     if "md" in formats:
-        _write_markdown(folder, contents, stems, formats, picture_of)
+        _write_markdown(folder, contents, stems, formats, shots_of)
     views = [view(table, cells, contents.lineage(cells)) for table, cells in contents.filled.values()]
     if "latex" in formats:
         for each in views:
@@ -69,7 +69,7 @@ def write(folder: Path, contents: Contents, formats: Sequence[str], picture_of: 
         captions = {name: table.caption for name, (table, _) in contents.filled.items()}
         _put(folder / "report.tex", latex_report(views, contents.answers, captions))
     if "html" in formats:
-        _put(folder / "index.html", html_page(contents, views, folder, picture_of))
+        _put(folder / "index.html", html_page(contents, views, folder, shots_of))
     return stems
 
 
@@ -90,7 +90,7 @@ def _write_csv(folder: Path, contents: Contents) -> None:
 
 
 def _write_markdown(
-    folder: Path, contents: Contents, stems: Sequence[str], formats: Sequence[str], picture_of: Callable[[Sweep], bytes | None]
+    folder: Path, contents: Contents, stems: Sequence[str], formats: Sequence[str], shots_of: Callable[[Sweep], Shots]
 ) -> None:
     """The index and the pages of tables, figures and sweeps; they link CSV files where there are some."""
     tables, sweeps, also = folder / "tables", folder / "sweeps", ("csv",) if "csv" in formats else ()
@@ -102,10 +102,13 @@ def _write_markdown(
         _put(tables / f"{curves.name}.md", curves_page(curves, found, contents.today, ("svg", *also)))
     sweeps.mkdir()
     for sweep, stem in zip(contents.sweeps, stems, strict=True):
-        picture = picture_of(sweep)
-        if picture is not None:
-            (sweeps / f"{stem}.png").write_bytes(picture)
-        _put(sweeps / f"{stem}.md", sweep_page(sweep, None if picture is None else f"{stem}.png"))
+        shots, stills = shots_of(sweep), []
+        if shots.grid is not None:
+            (sweeps / f"{stem}.png").write_bytes(shots.grid)
+        for still in shots.stills:
+            (sweeps / f"{stem}-{still.name}").write_bytes(still.content)
+            stills.append((still.title, f"{stem}-{still.name}"))
+        _put(sweeps / f"{stem}.md", sweep_page(sweep, None if shots.grid is None else f"{stem}.png", stills))
     _put(folder / "index.md", index_page(contents, stems, formats))
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from trainables.data import Batch, Images, ImageSource, Mask, batches, open_images, to_tensor
 from trainables.errors import CheckpointError, ConfigError
+from trainables.fill_record import FillRecord
 from trainables.hole_bins import BinMeter
 from trainables.memory import PeakMemory
 from trainables.metrics import METRICS, measure
@@ -197,9 +198,12 @@ class Session:
 
     def evaluate(self, split: str) -> dict[str, float]:
         """All of `METRICS` on a split, holes the same at every call, and what the model measures on its own."""
-        images = getattr(self.images, split)
-        measured = evaluate(self.model.fill, images, self.model.mask, self.device, measure_more=self.model.measure_fills)
-        return measured | self.model.measure_split(images, self.device)
+        return self._measured(split, None)
+
+    def evaluate_with_fills(self, split: str) -> tuple[dict[str, float], bytes]:
+        """`evaluate`, and what the model made of the split's first images on the way, as a file; see `trainables.fill_record`."""
+        record = FillRecord(self.model.image_px)
+        return self._measured(split, record), record.to_npz(self.images.fingerprint)
 
     def restore_best(self) -> None:
         """Puts the weights of the best step back; the optimisers are left as they are."""
@@ -238,6 +242,11 @@ class Session:
         self.steps, self.images_seen, self.best = steps, seen, best
         self._as_trained = True
         self._as_trained = state.get("stage") == self._stage_key()
+
+    def _measured(self, split: str, record: FillRecord | None) -> dict[str, float]:
+        images = getattr(self.images, split)
+        measured = evaluate(self.model.fill, images, self.model.mask, self.device, measure_more=self.model.measure_fills, record=record)
+        return measured | self.model.measure_split(images, self.device)
 
     def _advance(self) -> dict[str, float]:
         """One step of training; models that share theirs may take it over."""
@@ -301,6 +310,7 @@ def evaluate(
     device: torch.device,
     only: str | None = None,
     measure_more: MeasureMore = lambda image, known, start: {},
+    record: FillRecord | None = None,
 ) -> dict[str, float]:
     """All of `METRICS` over images, with holes that depend on nothing but the mask and the images' places.
 
@@ -311,6 +321,7 @@ def evaluate(
         device: where to compute.
         only: one metric of single images, where the others are not wanted.
         measure_more: further metrics of single images, as `InpaintingModel.measure_fills`; not asked where `only` is given.
+        record: takes the fills of the first images; likewise.
 
     Returns:
         The mean over the images of each metric of single images, and the figures of the whole split (`trainables.realism`); for irregular
@@ -331,6 +342,8 @@ def evaluate(
             realism.add(filled, image, known)
             if mask.is_irregular:
                 bins.add(values, known)
+            if record is not None:
+                record.add(filled, image, known, values)
     means = {name: total / len(images) for name, total in totals.items()}
     return means | realism.result() | bins.result() if only is None else means
 

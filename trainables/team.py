@@ -157,6 +157,11 @@ class TeamSession:
         result: dict[str, float] = self._order(self._members[:1], "evaluate", split)
         return result
 
+    def evaluate_with_fills(self, split: str) -> tuple[dict[str, float], bytes]:
+        """Measures on a split and keeps fills, in the first process; see `Session.evaluate_with_fills`."""
+        result: tuple[dict[str, float], bytes] = self._order(self._members[:1], "evaluate_with_fills", split)
+        return result
+
     def restore_best(self) -> None:
         """Puts the weights of the best step back; the other processes take them over with the next step."""
         self._order(self._members[:1], "restore_best")

@@ -15,16 +15,25 @@ from sweeper.rooms import Rooms
 from sweeper.space import in_words
 from sweeper.spec import Spec, is_bucket
 
+FIGURES = "figures"  # as `search.plots` calls the folder
+
 if TYPE_CHECKING:
     from sweeper.search.plots import Drawn
 
 
 def keep_plots(spec: Spec, rooms: Rooms, driver: Driver) -> None:
-    """The plots of the search, on disk and in MLflow."""
+    """The plots of the search and those of them that a report shows, on disk and in MLflow."""
     run = driver.run
     drawn = plot(spec, rooms, run.journal.folder, run.journal.trials.values())
     for file in sorted(drawn.index.parent.iterdir()):
         run.writer.artifact(run.parent, file, "plots")
+    send_figures(run)
+
+
+def send_figures(run: SweepRun) -> None:
+    """Sends the still plots that the sweep's folder has."""
+    for file in sorted((run.journal.folder / FIGURES).glob("*.svg")):
+        run.writer.artifact(run.parent, file, FIGURES)
 
 
 def keep_pictures(spec: Spec, rooms: Rooms, driver: Driver) -> list[Path]:

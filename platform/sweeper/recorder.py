@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from sweeper.choice import leaders
+from sweeper.fills import FOLDER, fills_file
 from sweeper.interrupt import Interrupt
 from sweeper.journal import ENDED, Journal, TrialRecord
 from sweeper.layers import FILE, LayerTables
@@ -106,6 +107,12 @@ class SweepRun:
         record = self.journal.trials[trial]
         self.writer.metrics(trial, step, record.results[step], record.times.get(step))
 
+    def send_fills(self, trial: str) -> None:
+        """Sends what a final run made of the first test images, where the sweep's folder has it."""
+        file = fills_file(self.journal.folder, trial)
+        if file.is_file():
+            self.writer.artifact(trial, file, FOLDER)
+
     def keep_layers(self, run: str, model: str, knobs: dict[str, Any]) -> None:
         """Sends a run the layer table of a configuration, where its model gives one."""
         text = self.layers.text(model, knobs)
@@ -130,6 +137,7 @@ class SweepRun:
             self.begin_run(record.trial, record.model, record.knobs, record.seed)
             for step in record.results:
                 self.send_step(record.trial, step)
+            self.send_fills(record.trial)
             if record.state in ENDED:
                 self.end_run(record.trial)
 

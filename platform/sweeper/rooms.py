@@ -90,6 +90,10 @@ class TrainingSession(Protocol):
         """Measures on a split."""
         ...
 
+    def evaluate_with_fills(self, split: str) -> tuple[dict[str, float], bytes]:
+        """The same, and a file with what was made of the split's first images; empty where there is none."""
+        ...
+
     def close(self) -> None:
         """Ends the processes that it has started; it is of no use any more."""
         ...
@@ -110,7 +114,7 @@ class Rooms:
         open_session: (request) -> a `TrainingSession`; runs on a worker.
         check: (model, knobs, data, mask, processes) -> None; raises where the model cannot be built so, or not be trained by so many
             processes. Touches no data.
-        prepare: (data, mask) -> facts of the data: counts, fingerprint, skipped files and the plain fill's metrics.
+        prepare: (data, mask) -> facts of the data: counts, fingerprint, skipped files, the plain fill's metrics and fills.
         layers: (model, knobs, data, mask) -> the layer table, one mapping of plain values a row; raises where the model gives none. Touches
             no data.
         picture: (request, checkpoint folder, file) -> None; writes a picture grid of the model of a checkpoint.
@@ -179,6 +183,7 @@ class DataFacts:
         skipped: names of files that did not decode.
         baseline: metrics of the plain ring-mean fill: "validation" and "test" -> metric -> value.
         prepared: where the prepared images lie on the driver's machine.
+        fills: a file with the plain fill's of the first test images, and those images; empty where there is none.
     """
 
     counts: Mapping[str, int]
@@ -186,3 +191,4 @@ class DataFacts:
     skipped: tuple[str, ...]
     baseline: Mapping[str, Mapping[str, float]]
     prepared: str = ""
+    fills: bytes = b""

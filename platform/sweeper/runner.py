@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper import cluster, nodes, provenance, stop
+from sweeper import cluster, fills, nodes, provenance, stop
 from sweeper.budget import Meter
 from sweeper.checkpoints import sweeps_place
 from sweeper.choice import described, modes_of
@@ -83,6 +83,8 @@ def run(
         with Journal(folder) as journal, guarded(folder):
             require_room(folder, RESERVE_BYTES)
             write_spec(folder, spec)
+            if facts.fills:
+                fills.keep(folder, fills.PLAIN, facts.fills)
             journal.sweep(_tags(spec, facts, spec_name, modes) | {stop.DRIVER_TAG: journal.driver}, _baseline(facts))
             with tracked(spec, rooms, home, store, journal, progress) as sweep_run:
                 meter = Meter(spec.budget, room.held.gpus, nodes.node_types, journal.spent)

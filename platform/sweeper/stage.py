@@ -7,6 +7,7 @@ from typing import Any
 
 from sweeper.budget import Meter, Spending
 from sweeper.constraints import broken, violations
+from sweeper.fills import fills_file, keep
 from sweeper.journal import Source, State, TrialRecord
 from sweeper.recorder import SweepRun
 from sweeper.search import Assignment, Proposals
@@ -93,7 +94,11 @@ class StageListener:
             return
         step = int(result["step"])
         metrics = metrics | {f"test_{name}": value for name, value in result.get("test", {}).items()}
+        fills = result.pop("fills", b"")  # Ray Tune would write it down with the trial's last result
         if step not in self._run.journal.trials[trial].results:
+            if fills:  # before the journal says that the test split is measured: after a kill it is not measured again
+                keep(self._run.journal.folder, trial, fills)
+                self._run.send_fills(trial)
             self._tell_result(trial, step, metrics)
             self._run.journal.clock(self._stage.meter.spent())
 
@@ -167,6 +172,10 @@ class StageListener:
         for step, metrics in known.results.items():
             if step not in run.journal.trials[assignment.trial].results:
                 self._tell_result(assignment.trial, step, metrics)
+        fills = fills_file(run.journal.folder.parent / source.sweep, source.trial)
+        if fills.is_file():
+            keep(run.journal.folder, assignment.trial, fills.read_bytes())
+            run.send_fills(assignment.trial)
         place = source.trial if source.sweep == run.name else f"{source.trial} of {source.sweep}"
         run.progress.note(f"{assignment.trial} is not trained again: {place} had the same code, data, configuration and seed")
         self._end(assignment.trial, "complete", "")

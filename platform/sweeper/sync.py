@@ -12,9 +12,10 @@ from sweeper import stop
 from sweeper.checkpoints import checkpoints_of, sweeps_place
 from sweeper.choice import modes_of
 from sweeper.errors import StorageError
+from sweeper.fills import FOLDER, PLAIN, fills_file
 from sweeper.home import Home
 from sweeper.journal import ENDED, Journal
-from sweeper.keepsakes import keep_best
+from sweeper.keepsakes import keep_best, send_figures
 from sweeper.layers import LayerTables
 from sweeper.live import LiveTag
 from sweeper.pulse import Pulse
@@ -53,6 +54,8 @@ def opened(spec: Spec, rooms: Rooms, home: Home, store: Store, journal: Journal,
     parent = store.begin(spec.name, "sweep", None, None, journal.tags, {}, journal.begun_s or None)
     writer = Writer(store)
     writer.file(parent, "spec.yaml", spec.to_public_yaml())
+    if fills_file(journal.folder, PLAIN).is_file():
+        writer.artifact(parent, fills_file(journal.folder, PLAIN), FOLDER)
     if journal.baseline:
         writer.metrics(parent, 0, journal.baseline, journal.begun_s)
     modes, metric = modes_of(spec, rooms), spec.objective.metric
@@ -126,7 +129,8 @@ def sync(spec: Spec, rooms: Rooms, home: Home, progress: Progress) -> Synced:
 
 
 def _send_pictures(run: SweepRun) -> None:
-    """Sends what `_keep_pictures` has left on disk."""
+    """Sends what `keep_pictures` and `keep_plots` have left on disk; of the plots those alone that a report shows."""
+    send_figures(run)
     pictures = run.journal.folder / "pictures"
     for trial in run.journal.trials:
         if (pictures / f"{trial}.png").is_file():

@@ -66,7 +66,8 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
     "infeasible": the limit that the model breaks by its size,
     "failed": a message for the user,
     "starved": what there was no memory for.
-    A final run that has finished adds "test": the metrics on the test split, measured this once with the weights of the best step.
+    A final run that has finished adds "test": the metrics on the test split, measured this once with the weights of the best step, and
+    "fills": a file with what it made of the first test images on the way; whoever takes it takes it out.
     """
 
     def setup(self, config: dict[str, Any], plan: TrialPlan) -> None:
@@ -126,7 +127,7 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
             result |= {"finished": True, "done": True}
             if self._final:
                 self._session.restore_best()
-                result["test"] = self._session.evaluate("test")
+                result["test"], result["fills"] = self._session.evaluate_with_fills("test")
         return result | {"should_checkpoint": True}
 
     def _costs(self, session: TrainingSession, metrics: Mapping[str, float]) -> dict[str, float]:
@@ -145,7 +146,8 @@ class SweepTrial(ray.tune.Trainable):  # type: ignore[misc]
         metrics = session.evaluate("validation") | {"epoch": session.epoch, "wall_s": self._wall_s}
         metrics["parameters"] = float(session.parameters)
         objective = self._request.objective
-        return result | {"metrics": metrics, objective: metrics[objective], "test": session.evaluate("test")}
+        test, fills = session.evaluate_with_fills("test")
+        return result | {"metrics": metrics, objective: metrics[objective], "test": test, "fills": fills}
 
     def _trained(self) -> bool:
         """Whether the whole budget is trained."""

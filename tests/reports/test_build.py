@@ -85,6 +85,7 @@ def test_two_builds_give_the_same_bytes(filler: Filler, home: Path) -> None:
         *(f"tables/{table.name}.{ending}" for table in read_tables() for ending in ("md", "csv", "png", "svg", "tex")),
         *(f"tables/{table.name}.{ending}" for table in read_layer_tables() for ending in ("md", "csv")),
         *(f"tables/{curves.name}.{ending}" for curves in read_curves() for ending in ("md", "csv", "png", "svg")),
+        "grids/maggiordomo-figure-3.webp",
         "sweeps/small.md",
         "sweeps/small.png",
     }

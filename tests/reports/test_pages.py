@@ -188,7 +188,7 @@ def test_a_sweeps_page_has_leaderboard_comparison_and_test_result(built: Built, 
     ) in page
     assert "| l2_hole | 2.806 | 6.3 | 2.5 ± 0.71 | 6.25 | lower is better |\n" in page
     assert "| search trials | 3 complete |" in page
-    assert "The store has no picture grid of this sweep." in page
+    assert "The store has no picture grid of this sweep" in page
 
 
 def test_a_leaderboard_ends_after_ten_rows_and_says_how_many_it_leaves_out(filler: Filler, home: Path) -> None:
@@ -228,3 +228,23 @@ def test_text_from_the_store_cannot_break_a_table() -> None:
 
 def test_numbers() -> None:
     assert (number(2.345678), number(2.345678, 2), number(None)) == ("2.346", "2.35", "not measured")
+
+
+def test_a_sweeps_page_shows_the_still_plots_that_the_store_has(filler: Filler, home: Path, tmp_path: Path) -> None:
+    parent = filler.sweep("searched")
+    filler.sweep("older")
+    for stem in ("parallel-l2_hole", "importance-ped_anova-l2_hole", "pareto", "something_else"):
+        (tmp_path / f"{stem}.svg").write_text(f"<svg>{stem}</svg>")
+        filler.store.log_file(parent, tmp_path / f"{stem}.svg", "figures")
+    filler.done()
+    folder = build(Home(home), tmp_path / "report", only=["beyond_cnns_2"]).folder / "sweeps"
+    page = (folder / "searched.md").read_text()
+    for title, stem in (
+        ("Parallel coordinates, l2_hole", "parallel-l2_hole"),
+        ("Importance of the knobs (PED-ANOVA), l2_hole", "importance-ped_anova-l2_hole"),
+        ("Pareto front", "pareto"),
+    ):
+        assert f"![{title}](searched-{stem}.svg)" in page
+        assert (folder / f"searched-{stem}.svg").read_text() == f"<svg>{stem}</svg>"
+    assert not (folder / "searched-something_else.svg").exists()
+    assert "## The search" not in (folder / "older.md").read_text()

@@ -58,6 +58,9 @@ def test_every_plot_of_a_search_is_drawn_with_its_knobs_in_words(drawn: Callable
     index = result.index.read_text()
     assert all(f'href="{stem}.html"' in index for stem in result.titles)
     assert "3 trials were stopped early" in index
+    stills = {path.stem: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
+    assert set(stills) == {"parallel", "importance-ped_anova"}
+    assert all(b"<svg" in content and b"<dc:date>" not in content for content in stills.values())
 
 
 def test_the_plots_open_without_a_network_and_share_one_script(drawn: Callable[..., Drawn], tmp_path: Path) -> None:
@@ -69,10 +72,11 @@ def test_the_plots_open_without_a_network_and_share_one_script(drawn: Callable[.
         assert page.stat().st_size < 100_000
 
 
-def test_several_objectives_have_a_front_and_a_hypervolume(drawn: Callable[..., Drawn]) -> None:
+def test_several_objectives_have_a_front_and_a_hypervolume(drawn: Callable[..., Drawn], tmp_path: Path) -> None:
     result = drawn(8, several=True, search={"algorithm": "nsga2"})
     assert result.left_out == {}
     assert {"pareto", "hypervolume", "history-l2_hole", "history-psnr_hole", "learning-psnr_hole"} <= set(result.titles)
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} >= {"pareto", "parallel-l2_hole", "parallel-psnr_hole"}
 
 
 def test_the_knob_that_decides_is_the_most_important(tmp_path: Path, drawn: Callable[..., Drawn]) -> None:

@@ -258,6 +258,37 @@ def test_the_best_is_trained_again_under_fresh_seeds_and_tested_once(searched: D
     assert again.evaluate("test")["l2_hole"] == pytest.approx(tested_value, rel=1e-3)
 
 
+def fills_of(done: Done, run_id: str, name: str) -> dict[str, np.ndarray]:
+    """What the store has of a run's fills; the sweep's folder has the same."""
+    file = done.store.fetch(run_id, f"fills/{name}.npz")
+    assert file.read_bytes() == (done.folder / "fills" / f"{name}.npz").read_bytes()
+    with np.load(file) as arrays:
+        return dict(arrays)
+
+
+def test_every_final_run_leaves_what_it_made_of_the_first_test_images(searched: Done) -> None:
+    plain = fills_of(searched, searched.outcome.run_id, "ring_mean")
+    truth = open_images(ImageSource(**searched.spec.data.model_dump())).test
+    assert np.array_equal(plain["truth"], truth)
+    assert plain["publishable"]
+    assert plain["fingerprint"] == searched.outcome.facts.fingerprint
+    hole = np.unpackbits(plain["known"], axis=1, count=32 * 32).reshape(-1, 32, 32) == 0
+    for index in range(SEEDS):
+        made = fills_of(searched, searched.children[f"final-{index}"].info.run_id, f"final-{index}")
+        assert "truth" not in made
+        assert made["fills"].shape == (hole.sum(), 3)
+        assert np.array_equal(made["digest"], plain["digest"])
+        wrong = (made["fills"] / 255 - truth[hole] / 255) ** 2
+        assert wrong.reshape(len(truth), -1).sum(axis=1) == pytest.approx(made["l2"], rel=0.02)
+        tested = searched.record(f"final-{index}").results[EPOCHS]
+        assert float(made["l2"].mean()) == pytest.approx(tested["test_l2_hole"], rel=1e-5)  # all 32 are recorded
+        assert float(made["psnr"].mean()) == pytest.approx(tested["test_psnr_hole"], rel=1e-5)
+    assert float(plain["l2"].mean()) == pytest.approx(searched.parent.data.metrics["ring_mean_test_l2_hole"], rel=1e-5)
+    kept = {path.stem for path in (searched.folder / "fills").iterdir()}
+    assert kept == {"ring_mean", *(f"final-{index}" for index in range(SEEDS))}
+    assert b"fills" not in b"".join(path.read_bytes() for path in searched.folder.glob("checkpoints/attempt-*/experiment_state*"))
+
+
 def test_a_grid_of_which_every_point_is_wanted_on_the_test_split(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
     rates = [1e-4, 1e-2]
     done = run_spec(
@@ -304,6 +335,8 @@ def test_every_point_measured_as_the_search_has_trained_it(run_spec: Callable[[S
         assert final.results[1]["test_l2_hole"] != final.results[1]["l2_hole"]
         assert final.results[1]["epoch"] == 1
         assert "loss" not in final.results[1]  # nothing was trained
+        made = fills_of(done, done.children[final.trial].info.run_id, final.trial)
+        assert float(made["l2"].mean()) == pytest.approx(final.results[1]["test_l2_hole"], rel=1e-5)
 
 
 def test_workers_are_used_again(searched: Done) -> None:
@@ -525,7 +558,16 @@ def test_a_store_that_is_lost_on_the_way_gets_everything_later(
         done.outcome.best.trial,
     )
     client = MlflowClient(done.store.uri)
-    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"spec.yaml", "layers.json", "best", "pictures"}
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {
+        "spec.yaml",
+        "layers.json",
+        "best",
+        "pictures",
+        "fills",
+        "figures",
+    }
+    assert {file.path for file in client.list_artifacts(done.children["final-0"].info.run_id)} == {"layers.json", "fills"}
+    assert fills_of(done, done.children["final-0"].info.run_id, "final-0")["image_px"] == 32
     best_run = done.children[done.outcome.best.trial].info.run_id
     assert {file.path for file in client.list_artifacts(best_run)} == {"layers.json", "pictures"}
     assert sync(spec, rooms, home, SilentProgress()).unsent == ""

@@ -91,6 +91,7 @@ def test_a_final_run_measures_the_test_split_once_with_its_best_weights(start: S
         session.step()
     session.restore_best()
     assert results[-1]["test"] == session.evaluate("test")
+    assert results[-1]["fills"] == session.evaluate_with_fills("test")[1]
     assert results[-1]["test"]["l2_hole"] != results[-1]["metrics"]["l2_hole"]
 
 
@@ -104,7 +105,7 @@ def test_a_final_run_of_a_trained_session_measures_it_and_trains_nothing(start: 
     for _ in range(EPOCHS):
         session.step()
     session.restore_best()
-    assert result["test"] == session.evaluate("test")
+    assert (result["test"], result["fills"]) == session.evaluate_with_fills("test")
     costs = {"wall_s": result["metrics"]["wall_s"], "parameters": session.parameters}
     assert result["metrics"] == session.evaluate("validation") | {"epoch": EPOCHS} | costs
     assert result["l2_hole"] == result["metrics"]["l2_hole"]

@@ -81,6 +81,9 @@ class ToySession:
     def evaluate(self, split: str) -> dict[str, float]:
         return {"l2_hole": self._missing, "psnr_hole": -self._missing, "size": float(self.knobs["size"])}
 
+    def evaluate_with_fills(self, split: str) -> tuple[dict[str, float], bytes]:
+        return self.evaluate(split), b""
+
     def close(self) -> None:
         """Nothing to end."""
 

@@ -3,11 +3,12 @@
 from trainables.data.augment import Augmentation
 from trainables.data.batches import Batch, batches, to_tensor
 from trainables.data.masks import MASK_KINDS, Mask
-from trainables.data.source import READERS, ImageSource, open_images
+from trainables.data.source import PUBLISHABLE, READERS, ImageSource, open_images
 from trainables.data.splits import SPLITS, Images
 
 __all__ = [
     "MASK_KINDS",
+    "PUBLISHABLE",
     "READERS",
     "SPLITS",
     "Augmentation",

@@ -83,6 +83,8 @@ READERS: dict[str, Reader] = {
     "scenes": lambda source: folder.read(source.folder / "scenes", source.image_px),
 }
 
+PUBLISHABLE = frozenset({"photos", "cifar10", "cifar10_cars"})  # what a published page may show; all others are the user's own
+
 
 def open_images(source: ImageSource) -> Images:
     """Opens a set, preparing it first where that has not been done.

@@ -17,7 +17,8 @@ from search_spaces import SPACES
 from sweeper.rooms import DataFacts, Rooms, SessionRequest, TrainingSession
 from sweeper.source_code import SourceCode
 from trainables import METRICS, MODELS, ConfigError, ImageSource, InpaintingError, Mask, Session, TeamSession
-from trainables.data import MASK_KINDS, READERS, SPLITS, batches, open_images
+from trainables.data import MASK_KINDS, PUBLISHABLE, READERS, SPLITS, batches, open_images
+from trainables.fill_record import FillRecord
 from trainables.layers import layer_table
 from trainables.model import InpaintingModel, build_config
 from trainables.parallel import Parallel
@@ -143,11 +144,16 @@ def extra_metrics(model: str) -> dict[str, str]:
 
 def prepare(data: Mapping[str, Any], mask: Mapping[str, Any]) -> DataFacts:
     """Prepares the images on this node and measures the plain ring-mean fill on validation and test."""
-    images = open_images(ImageSource(**data))
+    source = ImageSource(**data)
+    images = open_images(source)
     counts = {split: len(getattr(images, split)) for split in SPLITS}
-    device = torch.device("cpu")
-    baseline = {split: evaluate(ring_mean_fill, getattr(images, split), Mask(**mask), device) for split in ("validation", "test")}
-    return DataFacts(counts, images.fingerprint, images.skipped, baseline, images.prepared)
+    records = {split: FillRecord(source.image_px) for split in ("validation", "test")}
+    baseline = {
+        split: evaluate(ring_mean_fill, getattr(images, split), Mask(**mask), torch.device("cpu"), record=record)
+        for split, record in records.items()
+    }
+    fills = records["test"].to_npz(images.fingerprint, with_truth=True, publishable=source.name in PUBLISHABLE)
+    return DataFacts(counts, images.fingerprint, images.skipped, baseline, images.prepared, fills)
 
 
 def free_gpu_gib() -> float:

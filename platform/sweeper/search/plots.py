@@ -1,6 +1,7 @@
 """Plots of a sweep, drawn by Optuna and plotly from its study: what was tried, what matters, how the trials learned.
 
 Each plot is a page of its own in the sweep's folder; they share one copy of plotly.js beside them, so that they open without a network.
+Those that a report shows are drawn a second time as still pictures, by Optuna and matplotlib.
 """
 
 import html
@@ -8,12 +9,17 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
 import optuna
 import plotly.graph_objects as go
 import plotly.io
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
+from optuna.visualization import matplotlib as still
 from optuna.visualization import (
     plot_contour,
     plot_hypervolume_history,
@@ -29,6 +35,8 @@ from sweeper.search.storage import study_address
 from sweeper.spec import Spec
 
 INDEX = "index.html"
+STILLS = "figures"
+STILL_IN = (8.0, 4.5)
 LEAST_TRIALS = 2
 LEAST_FOR_IMPORTANCE = 4
 FRAME_PX = 560
@@ -58,10 +66,11 @@ class _Plot:
     least: int
     draw: Callable[[], go.Figure]
     knobs: int = 1
+    still: Callable[[], Axes] | None = None
 
 
 def draw_plots(spec: Spec, folder: Path, modes: Mapping[str, str], labels: Mapping[str, str], records: Iterable[TrialRecord]) -> Drawn:
-    """Draws everything that a sweep's study allows, into `plots/` of its folder; older plots there are removed.
+    """Draws everything that a sweep's study allows, into `plots/` and `figures/` of its folder; older plots there are removed.
 
     Args:
         spec: the sweep.
@@ -75,8 +84,10 @@ def draw_plots(spec: Spec, folder: Path, modes: Mapping[str, str], labels: Mappi
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     place = folder / "plots"
-    place.mkdir(exist_ok=True)
-    for old in place.glob("*.html"):
+    stills = folder / STILLS
+    for each in (place, stills):
+        each.mkdir(exist_ok=True)
+    for old in (*place.glob("*.html"), *stills.glob("*.svg")):
         old.unlink()
     study = _in_words(optuna.load_study(study_name=spec.name, storage=study_address(spec, folder)), labels)
     complete = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
@@ -93,6 +104,8 @@ def draw_plots(spec: Spec, folder: Path, modes: Mapping[str, str], labels: Mappi
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     _write(plot.draw(), place / f"{plot.stem}.html", plot.title)
+                    if plot.still is not None:
+                        _write_still(plot.still, stills / f"{plot.stem}.svg", plot.title)
             except Exception as error:  # whatever a plotting library meets: a sweep's results never hang on a picture of them
                 left_out[plot.title] = f"{type(error).__name__}: {error}"
             else:
@@ -112,18 +125,21 @@ def _plots(study: optuna.Study, modes: Mapping[str, str], records: list[TrialRec
         yield _Plot(
             f"history{end}", f"Optimisation history{shown}", LEAST_TRIALS, _drawn(plot_optimization_history, study, metric, target), 0
         )
-        yield _Plot(f"parallel{end}", f"Parallel coordinates{shown}", LEAST_TRIALS, _drawn(plot_parallel_coordinate, study, metric, target))
+        parallel = _drawn(plot_parallel_coordinate, study, metric, target), 1, _still(still.plot_parallel_coordinate, study, metric, target)
+        yield _Plot(f"parallel{end}", f"Parallel coordinates{shown}", LEAST_TRIALS, *parallel)
         yield _Plot(f"slice{end}", f"Slices{shown}", LEAST_TRIALS, _drawn(plot_slice, study, metric, target))
         contour = _contour(study, metric, target, minus)
         yield _Plot(f"contour{end}", f"Contour{shown} over the two knobs that matter most", LEAST_FOR_IMPORTANCE, contour, 2)
         for name, evaluator in (("PED-ANOVA", PedAnovaImportanceEvaluator()), ("fANOVA", FanovaImportanceEvaluator(seed=0))):
             draw = _importances(study, metric, minus if name == "PED-ANOVA" else target, evaluator)
+            drawn = _still(still.plot_param_importances, study, metric, minus, evaluator=evaluator) if name == "PED-ANOVA" else None
             stem = f"importance-{name.lower().replace('-', '_')}{end}"
-            yield _Plot(stem, f"Importance of the knobs for {metric} ({name})", LEAST_FOR_IMPORTANCE, draw)
+            yield _Plot(stem, f"Importance of the knobs for {metric} ({name})", LEAST_FOR_IMPORTANCE, draw, 1, drawn)
         yield _Plot(f"learning{end}", f"Learning curves{shown}", 0, _curves(records, metric))
     if several:
         if len(modes) <= 3:
-            yield _Plot("pareto", "Pareto front", LEAST_TRIALS, lambda: plot_pareto_front(study, target_names=list(modes)), 0)
+            front, picture = (_front(draw, study, modes) for draw in (plot_pareto_front, still.plot_pareto_front))
+            yield _Plot("pareto", "Pareto front", LEAST_TRIALS, front, 0, picture)
         yield _Plot("hypervolume", "Hypervolume over the trials", LEAST_TRIALS, lambda: _hypervolume(study, modes), 0)
 
 
@@ -150,6 +166,14 @@ def _objective(place: int, sign: int = 1) -> Target:
 
 def _drawn(plot: Callable[..., go.Figure], study: optuna.Study, metric: str, target: Target | None) -> Callable[[], go.Figure]:
     return lambda: plot(study, target=target, target_name=metric)
+
+
+def _still(plot: Callable[..., Axes], study: optuna.Study, metric: str, target: Target | None, **more: Any) -> Callable[[], Axes]:
+    return lambda: plot(study, target=target, target_name=metric, **more)
+
+
+def _front(plot: Callable[..., Any], study: optuna.Study, modes: Mapping[str, str]) -> Callable[[], Any]:
+    return lambda: plot(study, target_names=list(modes))
 
 
 def _contour(study: optuna.Study, metric: str, target: Target | None, minus: Target | None) -> Callable[[], go.Figure]:
@@ -203,6 +227,18 @@ def _curves(records: list[TrialRecord], metric: str) -> Callable[[], go.Figure]:
 def _write(figure: go.Figure, path: Path, title: str) -> None:
     figure.update_layout(title=title)
     plotly.io.write_html(figure, path, include_plotlyjs="directory", div_id=path.stem, full_html=True)
+
+
+def _write_still(draw: Callable[[], Axes], path: Path, title: str) -> None:
+    """Writes an SVG; the same plot gives the same bytes."""
+    plt.switch_backend("agg")  # no window, whatever screen there is
+    with mpl.rc_context({"svg.hashsalt": "sweeper"}):
+        figure = draw().figure
+        figure.set_size_inches(*STILL_IN)
+        figure.suptitle(title)
+        figure.tight_layout()
+        figure.savefig(path, format="svg", metadata={"Date": None})
+    plt.close("all")
 
 
 def _index(spec: Spec, study: optuna.Study, titles: Mapping[str, str], left_out: Mapping[str, str]) -> str:
