@@ -30,6 +30,7 @@ from ray.tune.search import Searcher
 from sweeper.checkpoints import Place
 from sweeper.deaths import every_loss_told
 from sweeper.errors import ResourceError, StorageError, SweepError
+from sweeper.light_loop import ended_trials_forgotten
 from sweeper.losses import NODE_LOSSES, WORKER_RESTARTS, losses
 from sweeper.nodes import Room
 from sweeper.search import Assignment, NamedPb2, NamedPbt, lets_all_in
@@ -164,7 +165,7 @@ def run_trials(
         ),
     )
     try:
-        with warnings.catch_warnings(), every_loss_told():
+        with warnings.catch_warnings(), every_loss_told(), ended_trials_forgotten():
             warnings.filterwarnings("ignore", message=".*TUNE_RESULT_BUFFER_LENGTH")  # HyperBand wants it as it is set above
             tuner.fit()
     except Exception as error:
