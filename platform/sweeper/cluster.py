@@ -3,7 +3,7 @@
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
@@ -30,6 +30,7 @@ from ray.tune.search import Searcher
 from sweeper.checkpoints import Place
 from sweeper.deaths import every_loss_told
 from sweeper.errors import ResourceError, StorageError, SweepError
+from sweeper.light_loop import ended_trials_forgotten
 from sweeper.losses import NODE_LOSSES, WORKER_RESTARTS, losses
 from sweeper.nodes import Room
 from sweeper.search import Assignment, NamedPb2, NamedPbt, lets_all_in
@@ -39,6 +40,7 @@ from sweeper.trial import CHECKPOINT_BYTES, SweepTrial, TrialPlan, tells_of_memo
 __all__ = ["Listener", "connected", "head_calls_a_second", "run_trials"]
 
 OBJECT_STORE_BYTES = 200 * 2**20
+PREPARED_CORES = 16  # Ray starts a worker a core; on more, those that no trial takes would hold 0.3 GiB each for nothing
 
 
 class Listener(Protocol):
@@ -78,11 +80,13 @@ class Listener(Protocol):
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[None]:
+def connected(address: str | None, imports: Sequence[str] = ()) -> Iterator[None]:
     """Ray for the length of a `with`: a local one that ends with it, or a running cluster.
 
     Args:
         address: None for a local Ray on this machine (or the one that this process has started already), else as `ray.init` takes it.
+        imports: modules that a local Ray's workers import as soon as they are up, while the driver goes on: what a trial needs takes six
+            seconds of processor time.
 
     Raises:
         ResourceError: the cluster cannot be reached.
@@ -92,6 +96,8 @@ def connected(address: str | None) -> Iterator[None]:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
         if address is None:
             options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+            if imports and (os.cpu_count() or 1) <= PREPARED_CORES:
+                options["_system_config"] = {"preload_python_modules": list(imports)}
         try:
             ray.init(address=address or "local", **options)
         except Exception as error:  # Ray raises a bare Exception where a node does not come up in time
@@ -164,7 +170,7 @@ def run_trials(
         ),
     )
     try:
-        with warnings.catch_warnings(), every_loss_told():
+        with warnings.catch_warnings(), every_loss_told(), ended_trials_forgotten():
             warnings.filterwarnings("ignore", message=".*TUNE_RESULT_BUFFER_LENGTH")  # HyperBand wants it as it is set above
             tuner.fit()
     except Exception as error:

@@ -76,7 +76,7 @@ def run(
     if facts.skipped:
         progress.note(f"{len(facts.skipped)} images did not decode and were left out, the first: {facts.skipped[0]}")
     modes = modes_of(spec, rooms)
-    with cluster.connected(address):
+    with cluster.connected(address, ("sweeper.trial", rooms.open_session.__module__)):
         room = nodes.check_resources(spec.resources, address)
         store = Store(home.store_uri)
         folder = home.folder(spec.name)
