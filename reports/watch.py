@@ -9,7 +9,7 @@ from pathlib import Path
 from reports.selection import read_sweeps
 from sweeper.errors import SweepError
 from sweeper.home import Home
-from sweeper.tracking import Store
+from sweeper.sqlite_reader import open_reader
 
 
 def state_of(home: Home) -> str:
@@ -24,7 +24,7 @@ def state_of(home: Home) -> str:
     file = home.store_file
     if file is not None:
         return " ".join(_stamp(Path(f"{file}{ending}")) for ending in ("", "-wal"))
-    text = repr([(sweep.row, sweep.trials) for sweep in read_sweeps(Store(home.store_uri, create=False))])
+    text = repr([(sweep.row, sweep.trials) for sweep in read_sweeps(open_reader(home.store_uri))])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

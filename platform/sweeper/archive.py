@@ -3,7 +3,8 @@
     archive.json               what is in it; the mark by which a folder is known as an archive
     mlflow.db                  an MLflow store: runs with their ids, times, tags, knobs and last values; by step only the metrics of curves
     artifacts/RUN_ID/          a run's files, as far as a report needs them: layers.json, fills/*.npz; of a sweep also
-                               pictures/best.png, spec.yaml and journal.jsonl.gz, from which `sweep adopt` lets a home know its trials
+                               pictures/best.png, figures/*.svg, spec.yaml and journal.jsonl.gz, from which `sweep adopt` lets a home know
+                               its trials
     artifacts/shared/          what several runs have alike, once; theirs are links to it
 
 MLflow keeps whole addresses of files; here every run has `mlflow-artifacts:/RUN_ID` instead, which holds wherever the folder lies
@@ -42,6 +43,7 @@ DATABASE = "mlflow.db"
 FORMAT = 1
 LOCATION = "mlflow-artifacts:/"
 SPEC, JOURNAL, PICTURE, FILLS, SHARED = "spec.yaml", "journal.jsonl.gz", "pictures/best.png", "fills", "shared"
+FIGURES = "figures"
 FREE_PHOTOGRAPHS = ("photos", "cifar10", "cifar10_cars")
 RUNNING = "running"
 LEAST_CHARACTERS = 8  # of a folder whose name says something: not /tmp or /root
@@ -194,6 +196,9 @@ class _Put:
         picture = self._fetched(run_id, PICTURE) if free else None
         if picture is not None:
             shutil.copyfile(picture, self._place(run_id, PICTURE))
+        figures = self._fetched(run_id, FIGURES)
+        for file in sorted(figures.glob("*.svg")) if figures is not None else ():
+            shutil.copyfile(file, self._place(run_id, f"{FIGURES}/{file.name}"))
         folder = self.home.folder(self.row.name)
         spec = folder / SPEC if (folder / SPEC).exists() else self._fetched(run_id, SPEC)
         if spec is not None:

@@ -72,6 +72,8 @@ def swept(home: Home, name: str, *, data: str = "photos", state: str = "finished
     picture = home.root / "best.png"
     picture.write_bytes(b"a picture of " + name.encode())
     store.log_file(parent, picture, "pictures")
+    (home.root / "parallel.svg").write_text("<svg/>")
+    store.log_file(parent, home.root / "parallel.svg", "figures")
     with Journal(home.folder(name)) as journal:
         spec.write(home.folder(name) / "spec.yaml")
         journal.sweep(tags, {})
@@ -127,6 +129,7 @@ def test_an_archive_that_was_moved_gives_the_same_numbers(new_home: Callable[[st
     assert after.histories(runs, ["loss", "l2_hole"]) == before.histories(runs, ["loss", "l2_hole"])
     assert after.histories(runs, ["psnr_hole"]) == {}
     assert after.fetch(parent, "pictures/best.png").read_bytes() == b"a picture of one"
+    assert after.fetch(parent, "figures/parallel.svg").read_text() == "<svg/>"
     assert json.loads(after.fetch(runs[0], LAYERS).read_text()) == json.loads(before.fetch(runs[0], LAYERS).read_text())
     slow = Store(after.uri, create=False)  # MLflow itself reads it too
     assert sorted(slow.trials("one")["run_id"]) == sorted(runs)
