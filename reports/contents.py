@@ -54,6 +54,12 @@ class Contents:
         """Which model fills best on each data set."""
         return answers(self.filled, self.sweeps, self.today)
 
+    @cached_property
+    def drawn(self) -> frozenset[str]:
+        """Names of the tables and figures over epochs that have something measured to draw."""
+        tables = {name for name, (_, cells) in self.filled.items() if any(cell.value is not None for cell in cells)}
+        return frozenset(tables | {curves.name for curves, found in self.curves if found})
+
     def lineage(self, cells: Sequence[Cell]) -> Lineage:
         """Where a table's cells come from."""
         return Lineage.of(cells, self.sweeps, self.today)

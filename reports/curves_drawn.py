@@ -115,7 +115,7 @@ def curves_page(curves: Curves, found: Sequence[Trace], today: Today | None = No
         curves: the figure.
         found: what is drawn.
         today: says what is stale; None = code and images are looked at anew.
-        endings: of the files beside it that say the same.
+        endings: of the files beside it that say the same; with "svg" among them the figure lies there.
     """
     today = today or Today()
     parts = [
@@ -123,7 +123,7 @@ def curves_page(curves: Curves, found: Sequence[Trace], today: Today | None = No
         f"{curves.caption}.\n",
         f"The images stand in for the source's: {curves.stand_in}.\n" if curves.stand_in else "",
         f"Source: {curves.source}; {curves.place}.\n",
-        f"![{curves.caption}]({curves.name}.png)\n",
+        f"![{curves.caption}]({curves.name}.png)\n" if "svg" in endings else "",
         f"{drawn(curves, found).capitalize()}. To train it: `{curves.fill}`.\n",
         also_as(curves.name, endings),
     ]

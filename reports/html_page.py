@@ -80,7 +80,7 @@ def html_page(contents: Contents, views: Sequence[View], folder: Path, keepsakes
     Args:
         contents: what it shows.
         views: of the tables.
-        folder: the report's; holds `tables/NAME.svg` of every table and figure, and the files of `contents.pictures`.
+        folder: the report's; holds `tables/NAME.svg` of `contents.drawn`, and the files of `contents.pictures`.
         keepsakes: pictures and plots of the sweeps.
     """
     environment = Environment(
@@ -137,14 +137,17 @@ def picture_uri(content: bytes) -> str:
     return data_uri("image/webp", content)
 
 
-def _figure(name: str, folder: Path) -> str:
+def _figure(name: str, contents: Contents, folder: Path) -> str:
+    """A figure's data URI; empty where nothing is measured to draw."""
+    if name not in contents.drawn:
+        return ""
     return data_uri("image/svg+xml", (folder / "tables" / f"{name}.svg").read_bytes())
 
 
 def _texts(view: View, contents: Contents, folder: Path) -> Texts:
     table, cells = contents.filled[view.table.name]
     parts = (*_reasons(view), *sections(table_page(table, cells, view.lineage)))
-    return Texts(rendered(separation(table, cells)), _figure(table.name, folder), parts)
+    return Texts(rendered(separation(table, cells)), _figure(table.name, contents, folder), parts)
 
 
 def _reasons(view: View) -> Iterator[Section]:
@@ -182,7 +185,7 @@ def _curves(contents: Contents, folder: Path) -> list[Folded]:
             words=drawn(figure, found),
             there=bool(found),
             sections=sections(curves_page(figure, found, contents.today)),
-            figure=_figure(figure.name, folder),
+            figure=_figure(figure.name, contents, folder),
         )
         for figure, found in contents.curves
     ]

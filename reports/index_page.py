@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from reports.contents import Contents
-from reports.curves import Curves
-from reports.curves_drawn import Trace, drawn
-from reports.layers_built import Comparison
+from reports.curves_drawn import drawn
 from reports.markdown import markdown_table
 from reports.minute import Answer
 from reports.selection import Cell, Sweep
@@ -35,13 +33,13 @@ def index_page(contents: Contents, stems: Sequence[str], formats: Sequence[str])
         stems: file name of each sweep's page, without ending.
         formats: those in which the report is written.
     """
-    layers, curves, files = contents.layers, contents.curves, ("csv", "png") if "csv" in formats else ("png",)
+    layers, curves, csv = contents.layers, contents.curves, ("csv",) if "csv" in formats else ()
     whole = [f"[{words}]({file})" for name, words, file in WHOLE if name in formats]
     rows = []
     for name, (table, cells) in contents.filled.items():
         measured = sum(cell.value is not None for cell in cells)
         title = f"[{table.document}, {table.label}](tables/{name}.md)"
-        rows.append([title, table.caption, f"{measured} of {len(cells)} cells", _files(name, files)])
+        rows.append([title, table.caption, f"{measured} of {len(cells)} cells", _files(name, csv, contents)])
     parts = [
         "# Report\n",
         f"The same as {' and as '.join(whole)}.\n" if whole else "",
@@ -52,9 +50,9 @@ def index_page(contents: Contents, stems: Sequence[str], formats: Sequence[str])
         "## Tables\n",
         markdown_table(["table", "shows", "measured", "files"], rows),
         "## Layer tables\n" if layers else "",
-        _layers(layers, files[:-1]) if layers else "",
+        _layers(contents, csv) if layers else "",
         "## Figures over epochs\n" if curves else "",
-        _curves(curves, files) if curves else "",
+        _curves(contents, csv) if curves else "",
         "## Pictures\n" if contents.pictures else "",
         *(f"### {picture.title}\n\n{picture.caption}\n\n![{picture.title}]({picture.file})\n" for picture in contents.pictures),
         "## Sweeps in this store\n",
@@ -108,27 +106,28 @@ def _minute(found: Sequence[Answer]) -> str:
     return markdown_table([*headings, "how sure", "command"], rows)
 
 
-def _files(name: str, endings: Sequence[str]) -> str:
-    """Links to a table's files."""
+def _files(name: str, csv: Sequence[str], contents: Contents) -> str:
+    """Links to a table's files; to its figure where it has one."""
+    endings = (*csv, *(("png",) if name in contents.drawn else ()))
     return ", ".join(f"[{'figure' if ending == 'png' else ending.upper()}](tables/{name}.{ending})" for ending in endings)
 
 
-def _layers(layers: Mapping[str, Comparison], files: Sequence[str]) -> str:
+def _layers(contents: Contents, csv: Sequence[str]) -> str:
     rows = []
-    for name, comparison in layers.items():
+    for name, comparison in contents.layers.items():
         table = comparison.table
         title = f"[{table.document}, {table.label}](tables/{name}.md)"
         sweep = "" if comparison.sweep is None else comparison.sweep.row.name
-        rows.append([title, table.caption, table.model, comparison.words, sweep, _files(name, files)])
+        rows.append([title, table.caption, table.model, comparison.words, sweep, _files(name, csv, contents)])
     note = "The source's networks layer by layer, beside those of the runs in the store.\n\n"
     return note + markdown_table(["table", "shows", "model", "rows", "sweep", "files"], rows)
 
 
-def _curves(curves: Sequence[tuple[Curves, Sequence[Trace]]], files: Sequence[str]) -> str:
+def _curves(contents: Contents, csv: Sequence[str]) -> str:
     rows = []
-    for figure, found in curves:
+    for figure, found in contents.curves:
         title = f"[{figure.document}, {figure.label}](tables/{figure.name}.md)"
-        rows.append([title, figure.caption, drawn(figure, found), _files(figure.name, files)])
+        rows.append([title, figure.caption, drawn(figure, found), _files(figure.name, csv, contents)])
     return markdown_table(["figure", "shows", "drawn", "files"], rows)
 
 

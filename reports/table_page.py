@@ -14,7 +14,7 @@ NO_RUNS = "No run in the store fills a cell of this table yet."
 
 
 def table_page(table: Table, cells: Sequence[Cell], lineage: Lineage, endings: Sequence[str] = ("csv", "svg")) -> str:
-    """The page in Markdown; its figure lies beside it.
+    """The page in Markdown; its figure lies beside it where "svg" is among the endings.
 
     Args:
         table: the table.
@@ -33,7 +33,7 @@ def table_page(table: Table, cells: Sequence[Cell], lineage: Lineage, endings: S
         _stale(cells, lineage),
         separation(table, cells),
         _places(table),
-        f"![{table.caption}]({table.name}.png)\n",
+        f"![{table.caption}]({table.name}.png)\n" if "svg" in endings else "",
         also_as(table.name, endings),
         "## What to know\n",
         "\n".join(f"- {note}" for note in [*table.notes, *_unfilled(table)]) + "\n" if table.notes or _unfilled(table) else "",

@@ -68,7 +68,7 @@ def write(folder: Path, contents: Contents, formats: Sequence[str], keepsakes: K
     if "latex" in formats:
         for each in views:
             _put(folder / "tables" / f"{each.table.name}.tex", latex_table(each))
-        captions = {name: table.caption for name, (table, _) in contents.filled.items()}
+        captions = {name: table.caption for name, (table, _) in contents.filled.items() if name in contents.drawn}
         _put(folder / "report.tex", latex_report(views, contents.answers, captions))
     if "html" in formats:
         _put(folder / "index.html", html_page(contents, views, folder, keepsakes))
@@ -76,8 +76,8 @@ def write(folder: Path, contents: Contents, formats: Sequence[str], keepsakes: K
 
 
 def _write_figures(folder: Path, contents: Contents) -> None:
-    jobs = [partial(draw, table, cells, folder) for table, cells in contents.filled.values()]
-    jobs += [partial(draw_curves, curves, found, folder) for curves, found in contents.curves]
+    jobs = [partial(draw, table, cells, folder) for name, (table, cells) in contents.filled.items() if name in contents.drawn]
+    jobs += [partial(draw_curves, curves, found, folder) for curves, found in contents.curves if curves.name in contents.drawn]
     draw_side_by_side(jobs)
 
 
@@ -94,11 +94,11 @@ def _write_markdown(folder: Path, contents: Contents, stems: Sequence[str], form
     """The index and the pages of tables, figures and sweeps; they link CSV files where there are some."""
     tables, sweeps, also = folder / "tables", folder / "sweeps", ("csv",) if "csv" in formats else ()
     for name, (table, cells) in contents.filled.items():
-        _put(tables / f"{name}.md", table_page(table, cells, contents.lineage(cells), (*also, "svg")))
+        _put(tables / f"{name}.md", table_page(table, cells, contents.lineage(cells), (*also, *_figure(name, contents))))
     for name, comparison in contents.layers.items():
         _put(tables / f"{name}.md", layers_page(comparison, contents.today, also))
     for curves, found in contents.curves:
-        _put(tables / f"{curves.name}.md", curves_page(curves, found, contents.today, ("svg", *also)))
+        _put(tables / f"{curves.name}.md", curves_page(curves, found, contents.today, (*_figure(curves.name, contents), *also)))
     sweeps.mkdir()
     for sweep, stem in zip(contents.sweeps, stems, strict=True):
         picture, stills = keepsakes.picture(sweep), keepsakes.stills(sweep)
@@ -109,6 +109,11 @@ def _write_markdown(folder: Path, contents: Contents, stems: Sequence[str], form
         plots = [(still.title, f"{stem}-{still.file}") for still in stills]
         _put(sweeps / f"{stem}.md", sweep_page(sweep, None if picture is None else f"{stem}.png", plots))
     _put(folder / "index.md", index_page(contents, stems, formats))
+
+
+def _figure(name: str, contents: Contents) -> tuple[str, ...]:
+    """The ending of a table's figure beside its page, where it has one."""
+    return ("svg",) if name in contents.drawn else ()
 
 
 def _stems(sweeps: Sequence[Sweep]) -> list[str]:
