@@ -4,7 +4,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +26,9 @@ def watching(home: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     environment = {key: value for key, value in os.environ.items() if key not in ("SWEEP_HOME", "MLFLOW_TRACKING_URI")}
     environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT / "platform"), str(ROOT)]), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "reports.build", "--home", str(home), "--watch", "--every", "0.1", *options]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs are born deaf to Ctrl-C
+    with subprocess.Popen(command, env=environment, preexec_fn=heard, **pipes) as process:
         try:
             yield process
         finally:
