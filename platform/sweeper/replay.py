@@ -144,7 +144,7 @@ def _spec(recording: Recording, policy: Policy, seed: int) -> Spec:
         name="replay",
         model=recording.model,
         data=Data(name="recorded"),
-        search=Search(algorithm=policy.algorithm, seed=seed),  # type: ignore[arg-type]
+        search=Search(algorithm=policy.algorithm, seed=seed),
         scheduler=policy.scheduler,
         objective=Objective(metric=recording.metric),
         budget=Budget(trials=len(recording.curves), epochs=recording.steps),

@@ -36,7 +36,7 @@ def step_rows(reader: Reader, name: str) -> pd.DataFrame:
         SweepStateError: the store has no such sweep.
     """
     trials = trial_rows(reader, name)
-    trials = trials[[*FIRST_OF_STEPS, *(column for column in trials if column.startswith("param.")), "run_id"]]
+    trials = trials[[*FIRST_OF_STEPS, *(column for column in map(str, trials) if column.startswith("param.")), "run_id"]]
     steps = reader.steps(trials["run_id"].tolist())
     wide = steps.pivot_table(index=["run_id", "step"], columns="metric", values="value", aggfunc="last").reset_index()
     joined = trials.merge(wide, on="run_id", how="inner").drop(columns="run_id")
