@@ -193,8 +193,9 @@ def _differences(totals: "pd.Series[float]") -> tuple[float, ...]:
 
 
 def _plain(value: Any) -> Any:
-    """A cell as plain Python has it; a knob that a configuration does not have is ""."""
+    """A cell as plain Python has it, True and False as the words that every format holds; a knob that a configuration lacks is ""."""
     value = value.item() if hasattr(value, "item") else value
+    value = str(value) if isinstance(value, bool) else value
     return "" if value is None or value != value else value
 
 

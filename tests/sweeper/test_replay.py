@@ -17,7 +17,7 @@ from toy_rooms import toy_rooms
 from sweeper.cli.export import step_rows
 from sweeper.home import Home
 from sweeper.journal import read_trials
-from sweeper.recording import Curve, Recording, recording
+from sweeper.recording import Curve, Recording, read_table, recording
 from sweeper.replay import Policy, Run, outcomes, replay
 from sweeper.runner import run
 from sweeper.search.recorded import RecordedSearch
@@ -254,6 +254,17 @@ def test_a_recording_is_read_from_a_table() -> None:
     assert of.curves[1].epochs == (0.5,) * 4
     assert of.epochs == 4 * 4 * 0.5
     assert [note.split(" are")[0] for note in of.notes] == ["1 trials of state 'failed'", "1 trials of state 'stopped'"]
+
+
+def test_a_table_of_either_kind_is_the_same_recording(tmp_path: Path) -> None:
+    rows = table()
+    rows["param.learning_rate"] = 0.1 / (3 + rows["param.dropout"] * 10)
+    rows["param.batch_norm"] = [str(rate > 0.02) for rate in rows["param.learning_rate"]]  # as MLflow holds it
+    rows.to_csv(tmp_path / "hand.csv", index=False)
+    rows.to_parquet(tmp_path / "hand.parquet", index=False)
+    of, other = (recording(read_table(tmp_path / f"hand{suffix}"), "hand", "l2_hole", "min") for suffix in (".csv", ".parquet"))
+    assert of == other
+    assert of.searched({})["batch_norm"].values == ("True", "False")
 
 
 def test_what_is_searched_follows_from_what_was_recorded() -> None:

@@ -169,7 +169,7 @@ def _recording(name: str, metric: str | None, rooms: "Rooms", place: Home) -> "R
         usual = known_sweep(reader, name).tags["sweep.objective"]
         table = step_rows(reader, name)
     model, metric = recorded_model(table, name), metric or usual
-    modes = dict(rooms.metrics) | dict(rooms.extra_metrics(model) if model in rooms.models or ":" in model else {})
+    modes = {**rooms.metrics, **(rooms.extra_metrics(model) if model in rooms.models or ":" in model else {})}
     if metric not in modes:
         raise SpecError(f"--metric must be one of {', '.join(sorted(modes))}, but got {metric!r}; name one of these")
     return recording(table, Path(name).stem, metric, modes[metric])
