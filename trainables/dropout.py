@@ -1,11 +1,11 @@
 """Dropout whose random numbers do not cost more than the layers around it.
 
-On a CPU torch draws a float64 a value, 16 ns each, which is more than a quarter of a training step of a network that drops at every
-activation. Here 16 random bits decide over a value, in a twentieth of the time. Elsewhere it is torch's own.
+On a CPU torch takes 16 ns to draw whether a value stays, which adds up to more than a quarter of a training step of a network that drops
+at every activation. Here 16 random bits decide over a value, in a tenth of the time. Elsewhere it is torch's own.
 
 Source: this project's own.
-Deviations: a value is dropped with the probability `p` rounded to a multiple of 2^-16. The same seed drops the same values, wherever they
-lie in memory alike; others than torch would drop.
+Deviations: a value is dropped with the probability `p` rounded to a multiple of 2^-16. The same seed drops the same values, in the order
+of memory; others than torch would drop.
 """
 
 import numpy as np
