@@ -20,8 +20,8 @@ test: .venv/.complete ## the default test suite
 tour: .venv/.complete ## type the README's tour: two minutes on 2 cores
 	$(BIN)/python -m pytest -q -m tour tests/test_readme.py
 
-conformance: .venv/.complete ## every algorithm and scheduler through ask, report, error, kill, restore, and the longer sweeps: ten minutes on 2 cores
-	$(BIN)/python -m pytest -q -m conformance tests/sweeper
+conformance: .venv/.complete ## every algorithm and scheduler through ask, report, error, kill, restore, and the longer sweeps: fifteen minutes on 2 cores
+	$(BIN)/python -m pytest -q -m conformance tests
 
 faults: .venv/.complete ## kill workers, drivers, nodes, stores and disks under real sweeps: about 15 minutes
 	$(BIN)/python -m pytest -q -m faults tests/sweeper

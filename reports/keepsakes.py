@@ -1,6 +1,9 @@
 """What a sweep has left in the store to be looked at: its picture grid, and still plots of its search."""
 
+import io
 from dataclasses import dataclass
+
+from PIL import Image
 
 from reports.fills import may_be_shown
 from reports.selection import Sweep
@@ -35,13 +38,16 @@ class Keepsakes:
         self._photographs = photographs
 
     def picture(self, sweep: Sweep) -> bytes | None:
-        """A sweep's picture grid, a PNG file's content."""
+        """A sweep's picture grid, a PNG file's content; None also where it is damaged."""
         if not (self._photographs or may_be_shown(self._store, sweep)):
             return None
         try:
-            return self._store.fetch(sweep.row.run_id, PICTURE).read_bytes()
-        except TrackingError:
+            content = self._store.fetch(sweep.row.run_id, PICTURE).read_bytes()
+            with Image.open(io.BytesIO(content)) as picture:
+                picture.load()
+        except (TrackingError, OSError, SyntaxError):  # the last two are what Pillow says of a damaged file
             return None
+        return content
 
     def stills(self, sweep: Sweep) -> list[Still]:
         """A sweep's plots: parallel coordinates, importance of the knobs, Pareto front."""

@@ -9,7 +9,7 @@ import sys
 
 from sweeper.cli.rooms import installed_rooms
 from sweeper.errors import SweepError
-from sweeper.spec import read_spec
+from sweeper.spec_file import read_spec
 from sweeper.validation import validate
 from trainables.data import ImageSource, open_images
 from trainables.errors import InpaintingError

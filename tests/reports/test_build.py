@@ -169,8 +169,12 @@ def test_a_users_mistake_is_told_and_changes_nothing(
     assert contents(home) == before
 
 
-def test_a_picture_that_is_gone_costs_the_picture_alone(filler: Filler, home: Path) -> None:
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_picture_that_is_gone_or_damaged_costs_the_picture_alone(damaged: bool, filler: Filler, home: Path) -> None:
     parent = filler.sweep("bare")
+    if damaged:
+        (home / "best.png").write_bytes(b"no picture")
+        filler.store.log_file(parent, home / "best.png", "pictures")
     filler.trial("bare", parent, "search-0000", {"best_l2_hole": 3.0})
     filler.done()
     folder = build(Home(home), only=["beyond_cnns_1"]).folder / "sweeps"

@@ -1,6 +1,8 @@
 """Results that travel: what an archive holds, what it must not, and what a home takes from it."""
 
 import gzip
+import hashlib
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -10,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from reports.build import build
 from sweeper.adoption import adopt
@@ -26,6 +29,13 @@ from tests.sweeper.conftest import Said
 
 PRIVATE = ("/home/bob", "bob", "do-not-give", "example.org", "mlflow.user", "run_this.py")
 CURVES = {"loss"}
+
+
+def picture_of(name: str) -> bytes:
+    """A PNG file's bytes that differ from name to name."""
+    file = io.BytesIO()
+    Image.new("RGB", (len(name), 2), f"#{hashlib.sha256(name.encode()).hexdigest()[:6]}").save(file, "PNG")
+    return file.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +80,7 @@ def swept(home: Home, name: str, *, data: str = "photos", state: str = "finished
     spec = Spec(**fields, budget={"trials": 1, "epochs": 2})
     store.log_text(parent, "spec.yaml", spec.to_public_yaml())
     picture = home.root / "best.png"
-    picture.write_bytes(b"a picture of " + name.encode())
+    picture.write_bytes(picture_of(name))
     store.log_file(parent, picture, "pictures")
     (home.root / "parallel.svg").write_text("<svg/>")
     store.log_file(parent, home.root / "parallel.svg", "figures")
@@ -128,13 +138,13 @@ def test_an_archive_that_was_moved_gives_the_same_numbers(new_home: Callable[[st
     runs = mine["run_id"].tolist()
     assert after.histories(runs, ["loss", "l2_hole"]) == before.histories(runs, ["loss", "l2_hole"])
     assert after.histories(runs, ["psnr_hole"]) == {}
-    assert after.fetch(parent, "pictures/best.png").read_bytes() == b"a picture of one"
+    assert after.fetch(parent, "pictures/best.png").read_bytes() == picture_of("one")
     assert after.fetch(parent, "figures/parallel.svg").read_text() == "<svg/>"
     assert json.loads(after.fetch(runs[0], LAYERS).read_text()) == json.loads(before.fetch(runs[0], LAYERS).read_text())
     slow = Store(after.uri, create=False)  # MLflow itself reads it too
     assert sorted(slow.trials("one")["run_id"]) == sorted(runs)
     assert slow.histories(runs, ["loss"]) == before.histories(runs, ["loss"])
-    assert slow.fetch(parent, "pictures/best.png").read_bytes() == b"a picture of one"
+    assert slow.fetch(parent, "pictures/best.png").read_bytes() == picture_of("one")
 
 
 def test_nothing_private_travels(new_home: Callable[[str], Home], to: Path, tmp_path: Path) -> None:
@@ -212,7 +222,7 @@ def test_a_home_that_adopts_knows_the_trials(new_home: Callable[[str], Home], to
     store = Store(fresh.store_uri)
     assert store.sweep("one") == SqliteReader(fresh.store_uri).sweep("one")
     assert [row.run_id for row in store.sweeps()] == [parent]
-    assert store.fetch(parent, "pictures/best.png").read_bytes() == b"a picture of one"
+    assert store.fetch(parent, "pictures/best.png").read_bytes() == picture_of("one")
     assert adopt(fresh, to).there == ["one"]
     assert len(store.trials("one")) == 2
 
@@ -236,7 +246,7 @@ def test_a_report_of_an_archive_is_the_same_each_time(new_home: Callable[[str], 
     there = Home(to)
     first, second = (build(there, tmp_path / name, only=["beyond_cnns_1"]).folder for name in ("first", "second"))
     assert contents(first) == contents(second)
-    assert contents(first)["sweeps/one.png"] == b"a picture of one"
+    assert contents(first)["sweeps/one.png"] == picture_of("one")
     assert b"| 1 | search-0000 | complete | 1.5 | 2 |" in contents(first)["sweeps/one.md"]
 
 

@@ -101,6 +101,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, driver_environment: dict[str
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.conformance
 def test_a_sweep_goes_on_without_the_client_that_sent_it_and_is_found_again(place: Place, tiny: Callable[..., dict[str, Any]]) -> None:
     (place.folder / "proof_net.py").write_text(PROOF_NET)
     (place.folder / "beside.py").touch()

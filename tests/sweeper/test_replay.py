@@ -183,6 +183,7 @@ def toy_sweeps(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 @pytest.mark.parametrize("kind", ["asha", "median"])
+@pytest.mark.conformance
 def test_the_replayed_scheduler_decides_as_it_does_in_a_sweep(kind: str, toy_sweeps: tuple[Home, dict[str, dict[str, int]]]) -> None:
     home, steps = toy_sweeps
     of = recording(step_rows(open_reader(home.store_uri), "none"), "none", "l2_hole", "min")

@@ -20,6 +20,7 @@ from sweeper.spec import Spec
 from sweeper.tracking import Store
 from tests.sweeper.drivers import PATIENCE_S, Driver, start_driver, wait_for
 
+pytestmark = pytest.mark.conformance
 NAME, TRIALS, EPOCHS, SEEDS = "interrupted", 9, 8, 1
 
 Event = dict[str, Any]
@@ -90,9 +91,12 @@ def story(
     def ends_or_driver_stops(driver: Driver, count: int) -> bool:
         return ends_in(folder) >= count or driver.process.poll() is not None
 
+    def torn_or_driver_stops(driver: Driver) -> bool:
+        return (ends_in(folder) >= 1 and half_way(events_in(folder))) or driver.process.poll() is not None
+
     try:
         first = start("run", str(root / "mine.yaml"))
-        assert wait_for(lambda: ends_or_driver_stops(first, 1)), first.text
+        assert wait_for(lambda: torn_or_driver_stops(first)), first.text
         first.process.kill()
         first.process.wait()
         first.end()  # Ray's agents notice a dead node after a minute
@@ -121,6 +125,12 @@ def story(
     finally:
         for driver in drivers:
             driver.end()
+
+
+def half_way(events: list[Event]) -> bool:
+    """Whether a trial has begun to train and has at least half of its steps before it."""
+    steps = {event["trial"]: event["step"] for event in events if event["event"] == "result"}
+    return any(step <= EPOCHS // 2 for trial, step in steps.items() if trial not in ended(events))
 
 
 def ended(events: list[Event]) -> set[str]:

@@ -153,6 +153,7 @@ def test_closing_ends_the_processes(double: tuple[list[dict[str, float]], list[P
         ("raise", r"process 1 of the 2 that train together failed with RuntimeError: a bug in the model; no word from process 0"),
     ],
 )
+@pytest.mark.conformance
 def test_a_process_that_fails_is_told_and_ends_the_others(fate: str, message: str, source: ImageSource) -> None:
     with team(source, fate, timeout_s=HANG_S if fate == "hang" else 600.0) as session:
         ids = session.process_ids
@@ -168,6 +169,7 @@ def test_a_configuration_that_a_process_refuses_is_told_as_it_is(source: ImageSo
         team(source, "refuse")
 
 
+@pytest.mark.conformance
 def test_no_process_outlives_the_one_that_opened_the_session(source: ImageSource) -> None:
     code = (
         f"from trainables import ImageSource, Mask, TeamSession\n"
