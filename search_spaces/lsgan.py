@@ -37,5 +37,5 @@ SPACE: Space = {
         1, 50, 3, "evaluations", NOT_GIVEN, "patience before a lost game counts as collapsed", kind="int", log=True
     ),
     "mirror": Choice((True, False), False, "", NOT_GIVEN, "the usual flip; faces have no side"),
-    "precision": Choice(("float32", "bfloat16"), "float32", "", NOT_GIVEN, "bfloat16 halves the time on CPUs with AVX-512 BF16"),
+    "precision": Choice(("float32", "bfloat16"), "float32", "", NOT_GIVEN, "speed: mixed precision where the hardware has it"),
 }

@@ -31,6 +31,7 @@ from trainables.data import Batch, Mask
 from trainables.discriminator import Discriminator, leaky_relu
 from trainables.errors import ConfigError
 from trainables.game import HEALTH, Game, gradient_norm, noise_at
+from trainables.precision import mixed
 from trainables.running_means import means
 
 
@@ -168,13 +169,13 @@ class AdversarialAutoencoder(CnnAutoencoder):
 
     def score(self, seen: Tensor) -> Tensor:
         """The discriminator's scores, (B,) float32, in the precision that the knob asks for."""
-        with torch.autocast(seen.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with mixed(seen.device.type, self.config.precision):
             scores: Tensor = self.discriminator(seen.contiguous(memory_format=torch.channels_last))
         return scores.float()
 
     def score_both(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """As `score` of each, one after the other."""
-        with torch.autocast(real.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with mixed(real.device.type, self.config.precision):
             real_scores, fake_scores = self.discriminator.both(
                 real.contiguous(memory_format=torch.channels_last), fake.contiguous(memory_format=torch.channels_last)
             )

@@ -28,6 +28,7 @@ from trainables.backbones import BACKBONES, SHRINKING, STAGES, Backbone, Style, 
 from trainables.data import Augmentation, Batch, Mask
 from trainables.errors import ConfigError
 from trainables.model import InpaintingModel
+from trainables.precision import mixed
 from trainables.running_means import means
 
 COARSEST_PATCH_PX = 4
@@ -244,7 +245,7 @@ class CnnAutoencoder(InpaintingModel):
 
     def patch(self, visible: Tensor) -> Tensor:
         """The network's output for an image with a zeroed hole: the hole's square and the overlap around it, (B, 3, P, P) float32."""
-        with torch.autocast(visible.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with mixed(visible.device.type, self.config.precision):
             patch: Tensor = self.network(visible.contiguous(memory_format=torch.channels_last))
         return patch.float()
 

@@ -36,6 +36,7 @@ from trainables.data import Augmentation, Batch, Mask
 from trainables.errors import ConfigError
 from trainables.game import GAP, HEALTH, Game, gradient_norm, probability_readings, winner_by_probability
 from trainables.model import InpaintingModel
+from trainables.precision import mixed
 from trainables.running_means import means
 
 COARSEST_PX = 4
@@ -267,7 +268,7 @@ class ContextEncoder(InpaintingModel):
 
     def _run(self, name: str, inputs: Tensor) -> Tensor:
         """A network's output, float32, computed in the precision that the knob asks for."""
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with mixed(inputs.device.type, self.config.precision):
             outputs: Tensor = self.networks[name](inputs.contiguous(memory_format=torch.channels_last))
         return outputs.float()
 

@@ -28,6 +28,7 @@ from trainables.data import Mask
 from trainables.errors import ConfigError
 from trainables.image_autoencoder import check_size, growing, image_encoder
 from trainables.metrics import Metric
+from trainables.precision import mixed
 from trainables.reconstruction import ReconstructionConfig, Reconstructor, check_filter, convolution
 
 SHRINKING = 16
@@ -146,7 +147,7 @@ class Cvae(Reconstructor):
 
     def _run(self, image: Tensor, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         visible = self.visible(image, known).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(visible.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with mixed(visible.device.type, self.config.precision):
             output, mean, log_variance = self.network(visible)
         return output.float(), mean, log_variance
 

@@ -30,6 +30,7 @@ from trainables.data.batches import to_tensor
 from trainables.errors import ConfigError
 from trainables.metrics import Metric
 from trainables.model import InpaintingModel
+from trainables.precision import mixed
 
 LEVELS = 256
 COLOURS = 3
@@ -240,6 +241,6 @@ class DensityModel(InpaintingModel):
         return {"bits_per_dim": total / images.size / math.log(2)}
 
     def _next_loss(self, steps: Any, device_type: str) -> Tensor | None:
-        with torch.autocast(device_type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with mixed(device_type, self.config.precision):
             loss: Tensor | None = next(steps, None)
         return loss

@@ -30,6 +30,7 @@ from trainables.gan_losses import GAN_HEALTH, GanLoss, LeastSquares, NonSaturati
 from trainables.latent_search import Descent, contextual_loss, importance_weights, search, starting_points
 from trainables.lsgan_networks import Discriminator, Generator
 from trainables.model import InpaintingModel
+from trainables.precision import mixed
 from trainables.running_means import means
 from trainables.shared_training import REUSED
 from trainables.wgan import clip_weights
@@ -192,7 +193,7 @@ class Lsgan(InpaintingModel):
 
     def run(self, name: str, inputs: Tensor) -> Tensor:
         """A network's output, float32, computed in the precision that the knob asks for."""
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with mixed(inputs.device.type, self.config.precision):
             outputs: Tensor = self.networks[name](inputs)
         return outputs.float()
 

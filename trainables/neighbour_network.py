@@ -25,6 +25,7 @@ from torch.nn import functional
 from trainables.data import Batch, Mask
 from trainables.errors import ConfigError
 from trainables.peel import LEVELS, NeighbourModel, offsets
+from trainables.precision import mixed
 from trainables.running_means import Means
 
 MID_GREY = 0.5
@@ -117,7 +118,7 @@ class NeighbourNetwork(NeighbourModel):
             for group in optimizer.param_groups:
                 group["lr"] = self.config.learning_rate * self.config.decay_factor ** (batch.epoch // self.config.decay_epochs)
             neighbours, middles = self.drawn(batch.image)
-            with torch.autocast(neighbours.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            with mixed(neighbours.device.type, self.config.precision):
                 estimates = self.network(neighbours)
             loss = functional.mse_loss(estimates, middles)
             optimizer.zero_grad(set_to_none=True)

@@ -35,6 +35,7 @@ from trainables.metrics import Metric
 from trainables.model import InpaintingModel
 from trainables.pconv_losses import composite, hole_loss, perceptual_loss, style_loss, total_variation_loss, valid_loss
 from trainables.pconv_network import PconvNetwork, depth_of
+from trainables.precision import mixed
 from trainables.running_means import means
 from trainables.vgg_features import FEATURE_KINDS, LEAST_PX, FeatureKind, VggFeatures
 
@@ -212,7 +213,7 @@ class PconvUnet(InpaintingModel):
 
     def output(self, visible: Tensor, known: Tensor) -> Tensor:
         """The network's image, (B, 3, H, W) float32, in the precision that the knob asks for."""
-        with torch.autocast(visible.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with mixed(visible.device.type, self.config.precision):
             image: Tensor = self.network(visible.contiguous(memory_format=torch.channels_last), known)
         return image
 
@@ -224,7 +225,7 @@ class PconvUnet(InpaintingModel):
         """The perceptual and the style term of images, (B,) float32 each."""
         features = self._vgg(truth.device)
         count = len(truth)
-        with torch.autocast(truth.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with mixed(truth.device.type, self.config.precision):
             both = features(torch.cat([output, composited]).contiguous(memory_format=torch.channels_last))
             with torch.no_grad():
                 true = features(truth.contiguous(memory_format=torch.channels_last))

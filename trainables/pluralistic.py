@@ -38,6 +38,7 @@ from trainables.game import GAP, HEALTH
 from trainables.metrics import Metric, psnr_from_mse
 from trainables.patch_game import PatchGame, PatchGameConfig, signed
 from trainables.pluralistic_networks import ATTENDED_HALVINGS, PluralisticNetwork, drawn
+from trainables.precision import mixed
 
 SAMPLE_SEED = 27
 FILLED_TOGETHER = 100
@@ -210,7 +211,7 @@ class Pluralistic(PatchGame):
         return draws[scores.argmax(0), torch.arange(len(image), device=image.device)]
 
     def _precision(self, image: Tensor) -> torch.autocast:
-        return torch.autocast(image.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
+        return mixed(image.device.type, self.config.precision)
 
 
 def prior_sigma(known: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from trainables.game import GAP, HEALTH
 from trainables.image_autoencoder import check_size
 from trainables.metrics import Metric
 from trainables.patch_game import LEAK, PatchGame, PatchGameConfig, signed
+from trainables.precision import mixed
 from trainables.reconstruction import INPUT_CHANNELS
 
 DILATIONS = (2, 4)
@@ -150,6 +151,6 @@ class Progressive(PatchGame):
     def stages(self, image: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         """The coarse and the refined image for a holed one, (B, 3, H, W) float32 in [-1, 1]; known pixels of `image` alone are read."""
         visible = self.visible(image, known).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(visible.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with mixed(visible.device.type, self.config.precision):
             coarse, refined = self.network(visible)
         return coarse.float(), refined.float()

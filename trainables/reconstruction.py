@@ -23,6 +23,7 @@ from trainables.classical import check_method, classical_fill
 from trainables.data import Augmentation, Batch, Mask
 from trainables.errors import ConfigError
 from trainables.model import InpaintingModel
+from trainables.precision import mixed
 from trainables.running_means import means
 
 INPUT_CHANNELS = 4
@@ -173,7 +174,7 @@ class Reconstructor(InpaintingModel):
 
     def run(self, network: nn.Module, *inputs: Tensor) -> Tensor:
         """A network's output in the precision that the knob asks for, float32."""
-        with torch.autocast(inputs[0].device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with mixed(inputs[0].device.type, self.config.precision):
             output: Tensor = network(*(entry.contiguous(memory_format=torch.channels_last) for entry in inputs))
         return output.float()
 
