@@ -233,8 +233,11 @@ def _write_still(draw: Callable[[], Axes], path: Path, title: str) -> None:
     """Writes an SVG; the same plot gives the same bytes."""
     plt.switch_backend("agg")  # no window, whatever screen there is
     with mpl.rc_context({"svg.hashsalt": "sweeper"}):
-        figure = draw().figure
+        draw()
+        figure = plt.gcf()
         figure.set_size_inches(*STILL_IN)
+        for axes in figure.axes:
+            axes.set_title("")  # Optuna's own says less
         figure.suptitle(title)
         figure.tight_layout()
         figure.savefig(path, format="svg", metadata={"Date": None})
