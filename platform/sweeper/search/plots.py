@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import matplotlib as mpl
 import optuna
@@ -17,7 +17,6 @@ import plotly.graph_objects as go
 import plotly.io
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 from optuna.visualization import matplotlib as still
@@ -234,8 +233,11 @@ def _write_still(draw: Callable[[], Axes], path: Path, title: str) -> None:
     """Writes an SVG; the same plot gives the same bytes."""
     plt.switch_backend("agg")  # no window, whatever screen there is
     with mpl.rc_context({"svg.hashsalt": "sweeper"}):
-        figure = cast(Figure, draw().figure)
+        draw()
+        figure = plt.gcf()
         figure.set_size_inches(*STILL_IN)
+        for axes in figure.axes:
+            axes.set_title("")  # Optuna's own says less
         figure.suptitle(title)
         figure.tight_layout()
         figure.savefig(path, format="svg", metadata={"Date": None})
