@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from sweeper.capabilities import ALGORITHMS, SCHEDULERS
 from sweeper.cli.options import HomeOption, JsonOption, StoreOption, print_json, sweep_names
 from sweeper.cli.screen import err, out
 from sweeper.errors import SpecError
@@ -84,9 +85,16 @@ def document(
         "reach_the_target": _reaching(recorded, within),
         "knobs": {knob: _in_words(search) for knob, search in searched.items()},
         "notes": list(notes),
-        "outcomes": [asdict(each) for each in found],
+        "outcomes": [_outcome_document(each) for each in found],
         "next": advice(found, within),
     }
+
+
+def _outcome_document(outcome: "Outcome") -> dict[str, Any]:
+    policy = outcome.policy
+    kind = policy.scheduler.model_dump(include={"kind", *SCHEDULERS[policy.scheduler.kind].uses})
+    figures = {name: value for name, value in asdict(outcome).items() if name != "policy"}
+    return {"workers": policy.workers, "algorithm": policy.algorithm, "scheduler": kind, **figures}
 
 
 def print_outcomes(
@@ -135,10 +143,11 @@ def outcome_table(found: "Sequence[Outcome]", within: float) -> Table:
 
 
 def advice(found: "Sequence[Outcome]", within: float) -> list[str]:
-    """The fastest way on each number of workers, as options of the next sweep."""
+    """The fastest way on each number of workers, as options of the next sweep; a grid's one order says nothing of the next grid's."""
     lines = []
-    for workers in dict.fromkeys(each.policy.workers for each in found):
-        best = min((each for each in found if each.policy.workers == workers), key=lambda each: each.seconds)
+    drawn = [each for each in found if each.policy.algorithm != "grid"] or found
+    for workers in dict.fromkeys(each.policy.workers for each in drawn):
+        best = min((each for each in drawn if each.policy.workers == workers), key=lambda each: each.seconds)
         kind = best.policy.scheduler
         settings = [f"search.algorithm={best.policy.algorithm}", f"scheduler.kind={kind.kind}", f"budget.trials={best.trials_late}"]
         settings += [f"scheduler.grace_steps={kind.grace_steps}"] if kind.kind in ("asha", "median") else []
@@ -183,7 +192,6 @@ def _policies(
     Raises:
         SpecError: an unknown algorithm or scheduler, one that cannot be replayed, or no pair that goes together.
     """
-    from sweeper.capabilities import ALGORITHMS, SCHEDULERS
     from sweeper.replay import Policy, problems
     from sweeper.spec import Scheduler
 
