@@ -492,6 +492,7 @@ def test_a_model_that_gives_no_layer_table_is_swept_without_one(run_spec: Callab
     assert {file.path for run in [done.parent, *done.children.values()] for file in client.list_artifacts(run.info.run_id)} == {
         "spec.yaml",
         "best",
+        "fills",
     }
     (note,) = [event[1] for event in done.events if event[0] == "note"]
     assert note.startswith("no layers.json with these runs: the networks of model 'user_models:Paired' must take what its network_inputs()")
