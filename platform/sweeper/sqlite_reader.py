@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from sweeper.artifacts import SCHEME, kept_beside, local_folder
+from sweeper.artifacts import FOLDER, SCHEME, kept_beside, local_folder
 from sweeper.errors import TrackingError
 from sweeper.rows import EXPERIMENT, SUMMARY, Reader, StoredPoint, StoredRun, SweepRow, trial_row, trial_table
 
@@ -134,7 +134,8 @@ class SqliteReader:
             return beside
         with self._reading() as connection:
             found = connection.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()
-        folder = local_folder(found[0]) if found else None
+        own = self._path.parent / FOLDER / run_id  # an archive's run has its files there or nowhere
+        folder = own if own.is_dir() else local_folder(found[0]) if found else None
         if folder is None:  # in a bucket or behind a server: MLflow knows how to get it, and what is wrong where it cannot
             from sweeper.tracking import Store
 
