@@ -36,9 +36,24 @@ class Keepsakes:
         """
         self._store = store
         self._photographs = photographs
+        self._pictures: dict[str, bytes | None] = {}
+        self._stills: dict[str, list[Still]] = {}
 
     def picture(self, sweep: Sweep) -> bytes | None:
-        """A sweep's picture grid, a PNG file's content; None also where it is damaged."""
+        """A sweep's picture grid, a PNG file's content; None also where it is damaged. Read once, however many pages show it."""
+        run_id = sweep.row.run_id
+        if run_id not in self._pictures:
+            self._pictures[run_id] = self._read_picture(sweep)
+        return self._pictures[run_id]
+
+    def stills(self, sweep: Sweep) -> list[Still]:
+        """A sweep's plots: parallel coordinates, importance of the knobs, Pareto front; likewise."""
+        run_id = sweep.row.run_id
+        if run_id not in self._stills:
+            self._stills[run_id] = self._read_stills(sweep)
+        return self._stills[run_id]
+
+    def _read_picture(self, sweep: Sweep) -> bytes | None:
         if not (self._photographs or may_be_shown(self._store, sweep)):
             return None
         try:
@@ -49,8 +64,7 @@ class Keepsakes:
             return None
         return content
 
-    def stills(self, sweep: Sweep) -> list[Still]:
-        """A sweep's plots: parallel coordinates, importance of the knobs, Pareto front."""
+    def _read_stills(self, sweep: Sweep) -> list[Still]:
         try:
             place = self._store.fetch(sweep.row.run_id, FIGURES)
         except TrackingError:  # a sweep of one trial has none

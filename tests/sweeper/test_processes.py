@@ -1,7 +1,5 @@
 """Trials that several processes train together."""
 
-import os
-import select
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,21 +14,7 @@ from sweeper.rooms import Rooms, SessionRequest
 from sweeper.spec import Resources, Spec
 from sweeper.trial import SweepTrial, TrialPlan
 from sweeper.validation import validate
-
-GONE_S = 60
-
-
-def gone(process: int) -> bool:
-    """Whether a process has ended, or does so within a minute."""
-    try:
-        descriptor = os.pidfd_open(process)
-    except ProcessLookupError:
-        return True
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    ended = bool(poll.poll(GONE_S * 1000))
-    os.close(descriptor)
-    return ended
+from tests.processes import gone
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Training in two real processes against one, and what is left of them when something goes wrong."""
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.processes import gone
 from tests.trainables.fateful_processes import NAME
 from trainables.data import ImageSource, Mask
 from trainables.errors import CheckpointError, ConfigError, ProcessError
@@ -20,7 +20,6 @@ from trainables.team import TeamSession, gpu_of
 KNOBS = {"base_filters": 16, "bottleneck": 64, "batch_images": 8, "dropout": 0.0, "mirror": True, "hue": 0.1}
 MASK = Mask("centre", 8)
 STEPS, RESUMED = 3, 1
-GONE_S = 60
 HANG_S = 20.0
 
 
@@ -31,19 +30,6 @@ def source(data_dir: str) -> ImageSource:
 
 def team(source: ImageSource, fate: str = "well", **options: Any) -> TeamSession:
     return TeamSession.open(NAME, KNOBS | {"fate": fate}, source, MASK, seed=3, processes=2, threads=1, **options)
-
-
-def gone(process: int) -> bool:
-    """Whether a process has ended, or does so within a minute."""
-    try:
-        descriptor = os.pidfd_open(process)
-    except ProcessLookupError:
-        return True
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    ended = bool(poll.poll(GONE_S * 1000))
-    os.close(descriptor)
-    return ended
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
