@@ -238,7 +238,8 @@ def test_known_pixels_are_kept_around_random_squares(name: str) -> None:
 
 
 @pytest.mark.parametrize(("precision", "inside"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
-def test_precision_is_that_of_the_convolutions(precision: Any, inside: torch.dtype) -> None:
+def test_precision_is_that_of_the_convolutions(precision: Any, inside: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainables.precision.computes_in_bfloat16", lambda device_type: True)
     model = built(replace(SMALL, precision=precision))
     image, known = noise_with_holes()
     dtypes: list[torch.dtype] = []
