@@ -2,6 +2,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import reports.build
 from reports.build import build
@@ -14,7 +15,7 @@ from reports.table import Filled, Where, read_tables
 from reports.wanted import Lack, can_meet, lacks, spec_of
 from sweeper.errors import SpecError
 from sweeper.home import Home
-from sweeper.spec_file import shipped
+from sweeper.spec_file import read_spec, shipped
 from tests.reports.conftest import Filler
 
 PARTS: list[Filled] = [*read_tables(), *read_layer_tables(), *read_curves()]
@@ -38,12 +39,23 @@ def test_every_cell_of_a_shipped_table_has_a_shipped_sweep_that_fills_it(part: F
     assert [lack.cell for lack in found if not part.sweeps] in ([], [""])  # a layer table that any sweep of its model fills
 
 
-def test_greedy_decoding_is_filled_by_the_sweep_whose_final_runs_are_greedy_for_certain() -> None:
-    """`beyond_cnns_pixel_cnn` searches both ways of decoding and trains the best again, which may be the other one."""
+def test_both_ways_of_decoding_are_filled_by_the_sweep_that_measures_both() -> None:
     found = {lack.cell: lack.sweep for lack in lacks(table("beyond_cnns_2"), [], Today())}
-    assert found["Pixel CNN / L2 (test)"] == "beyond_cnns_pixel_cnn_greedy"
+    assert found["Pixel CNN / L2 (test)"] == "beyond_cnns_pixel_cnn"
     assert found["Pixel CNN, mean of the distribution / L2 (test)"] == "beyond_cnns_pixel_cnn"
     assert found["CNN autoencoder / L2 (test)"] == "beyond_cnns_table1"
+
+
+def test_a_sweep_that_surely_measures_a_value_goes_before_one_whose_best_trial_may_have_another(tmp_path: Path) -> None:
+    both = read_spec("beyond_cnns_pixel_cnn") | {"name": "both", "finals": "best"}
+    greedy = both | {"name": "greedy", "knobs": {**both["knobs"], "decoding": "argmax"}}
+    paths = [tmp_path / "both.yaml", tmp_path / "greedy.yaml"]
+    for path, fields in zip(paths, (both, greedy), strict=True):
+        path.write_text(yaml.safe_dump(fields))
+    part = table("beyond_cnns_2").model_copy(update={"sweeps": list(map(str, paths))})
+    found = {lack.cell: lack.sweep for lack in lacks(part, [], Today())}
+    assert found["Pixel CNN / L2 (test)"] == str(paths[1])
+    assert found["Pixel CNN, mean of the distribution / L2 (test)"] == str(paths[0])
 
 
 @pytest.mark.parametrize(
