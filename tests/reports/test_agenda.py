@@ -3,13 +3,14 @@ from typing import Any
 
 import pytest
 
-from reports.agenda import PIXEL_S, agenda, cost
+from reports.agenda import PIXEL_NS, UNKNOWN_IMAGES, agenda, cost
 from reports.errors import ReportError
 from reports.freshness import Today
 from reports.selection import Run, Sweep
 from reports.table import Table, read_tables
 from reports.wanted import spec_of
 from sweeper.rows import SweepRow
+from sweeper.spec_file import shipped
 
 
 def sweep(
@@ -38,18 +39,40 @@ def test_an_earlier_sweep_of_the_same_spec_and_budget_says_what_it_takes() -> No
     assert cost("beyond_cnns_table1", spec_of("beyond_cnns_table1"), [unfinished]).wall_s != 321.0
 
 
+def images_of(name: str) -> float:
+    """Training images of a shipped spec's sweep that measures its trials as they are, or makes no final run."""
+    spec = spec_of(name)
+    assert spec.seeds == 0 or not spec.retrain
+    return spec.budget.trials * spec.budget.epochs * (spec.data.train or 45_000)
+
+
 def test_else_the_pace_of_the_model_counts_by_images_and_pixels() -> None:
-    """4 trials and a final run of 10 epochs of 45,000 images; 0.01 s an image at 64 px is 0.0025 s at 32 px."""
+    """0.01 s an image at 64 px is 0.0025 s at 32 px."""
     paced = sweep("beyond_cnns_dropout", "cnn_autoencoder", px=64, seen=1000.0, took_s=10.0)
     found = cost("beyond_cnns_table1", spec_of("beyond_cnns_table1"), [paced])
-    assert found.wall_s == pytest.approx(5 * 10 * 45000 * 0.0025)
-    assert found.basis == "2,250,000 images at the pace of cnn_autoencoder so far"
+    assert found.wall_s == pytest.approx(images_of("beyond_cnns_table1") * 0.0025)
+    assert found.basis == f"{images_of('beyond_cnns_table1'):,.0f} images at the pace of cnn_autoencoder so far"
 
 
-def test_else_a_measured_figure_gives_a_rough_idea() -> None:
-    found = cost("beyond_cnns_dropout", spec_of("beyond_cnns_dropout"), [])  # 5 trials of 5 epochs of 10,000 images of 32 px, no final run
-    assert found.wall_s == pytest.approx(250_000 * 32 * 32 * PIXEL_S)
-    assert found.basis == "250,000 images, roughly"
+def test_a_long_run_counts_for_more_and_one_of_a_few_images_for_nothing() -> None:
+    long = sweep("beyond_cnns_dropout", "cnn_autoencoder", seen=9000.0, took_s=9.0)
+    short = sweep("beyond_cnns_kernel", "cnn_autoencoder", seen=1000.0, took_s=11.0)
+    moment = sweep("beyond_cnns_overlap", "cnn_autoencoder", seen=32.0, took_s=60.0)
+    found = cost("beyond_cnns_table1", spec_of("beyond_cnns_table1"), [moment, short, long])
+    assert found.wall_s == pytest.approx(images_of("beyond_cnns_table1") * 20 / 10_000)
+
+
+@pytest.mark.parametrize("name", ["beyond_cnns_dropout", "beyond_cnns_row_lstm"])
+def test_else_a_measured_figure_gives_a_rough_idea(name: str) -> None:
+    found = cost(name, spec_of(name), [])
+    images = images_of(name) if spec_of(name).data.train else spec_of(name).budget.epochs * UNKNOWN_IMAGES
+    assert found.wall_s == pytest.approx(images * 32 * 32 * PIXEL_NS[spec_of(name).models[0]] / 1e9)
+    assert found.basis == f"{images:,.0f} images, roughly"
+
+
+def test_every_trained_model_of_the_shipped_specs_has_a_measured_figure() -> None:
+    trained = {model for name in shipped() for model in spec_of(name).models} - {"classical_fill"}
+    assert trained <= PIXEL_NS.keys()
 
 
 def test_the_cheapest_comes_first_and_what_takes_training_over_after_it() -> None:
