@@ -37,9 +37,8 @@ def index_page(contents: Contents, stems: Sequence[str], formats: Sequence[str])
     whole = [f"[{words}]({file})" for name, words, file in WHOLE if name in formats]
     rows = []
     for name, (table, cells) in contents.filled.items():
-        measured = sum(cell.value is not None for cell in cells)
         title = f"[{table.document}, {table.label}](tables/{name}.md)"
-        rows.append([title, table.caption, f"{measured} of {len(cells)} cells", _files(name, csv, contents)])
+        rows.append([title, table.caption, _measured(cells, contents), _files(name, csv, contents)])
     parts = [
         "# Report\n",
         f"The same as {' and as '.join(whole)}.\n" if whole else "",
@@ -104,6 +103,13 @@ def _minute(found: Sequence[Answer]) -> str:
         "over the second",
     )
     return markdown_table([*headings, "how sure", "command"], rows)
+
+
+def _measured(cells: Sequence[Cell], contents: Contents) -> str:
+    """How many of a table's cells are measured, and how many of these with code or data that have changed since."""
+    stale = sum(bool(contents.today.stale_any(cell.runs)) for cell in cells if cell.value is not None)
+    measured = sum(cell.value is not None for cell in cells)
+    return f"{measured} of {len(cells)} cells" + (f", {stale} stale" if stale else "")
 
 
 def _files(name: str, csv: Sequence[str], contents: Contents) -> str:

@@ -1,13 +1,18 @@
-"""The report for LaTeX: every table with booktabs, and a document that brings them together."""
+"""The report for LaTeX: every table and layer table with booktabs, and a document that brings them and the figures together.
+
+Picture grids are WebP files, which LaTeX cannot include: they are in the other formats.
+"""
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.minute import Answer
+from reports.contents import Contents
+from reports.layers_built import Comparison
+from reports.layers_page import layers_row
 from reports.view import View
 
 COMMANDS = {
@@ -62,15 +67,39 @@ def latex_table(view: View) -> str:
     return _environment().get_template("table.tex.j2").render(view=view, ranked=any(line.rank for line in view.lines))
 
 
-def latex_report(views: Sequence[View], answers: Sequence[Answer], figures: Mapping[str, str]) -> str:
-    """The document.
+def latex_layers(comparison: Comparison) -> str:
+    """One layer table, published above built in each row, as a float with `\\label{tab:NAME}`; needs booktabs and graphicx."""
+    rows = [layers_row(pair) for pair in comparison.pairs]
+    return _environment().get_template("layers.tex.j2").render(table=comparison.table, words=comparison.words, rows=rows)
 
-    Args:
-        views: of the tables that it inputs from `tables/NAME.tex`.
-        answers: which model fills best, for its first page.
-        figures: caption of every figure that lies in `tables/NAME.png`, by name.
+
+@dataclass(frozen=True)
+class Chapter:
+    """What the document shows of one of the sources.
+
+    Attributes:
+        source: its name.
+        tables: names of the tables and layer tables, which lie in `tables/NAME.tex`.
+        figures: name and caption of each figure, which lies in `tables/NAME.png`.
     """
-    return _environment().get_template("report.tex.j2").render(views=views, answers=answers, figures=figures)
+
+    source: str
+    tables: tuple[str, ...]
+    figures: tuple[tuple[str, str], ...]
+
+
+def latex_report(contents: Contents) -> str:
+    """The document: which model fills best, then a chapter for each source."""
+    tables = [table for table, _ in contents.filled.values()]
+    layers = [comparison.table for comparison in contents.layers.values()]
+    curves = [curves for curves, _ in contents.curves]
+    chapters = []
+    captions = {part.name: (part.document, part.caption) for part in tables} | {part.name: (part.document, part.caption) for part in curves}
+    for source in dict.fromkeys(part.document for part in (*tables, *layers, *curves)):
+        names = tuple(part.name for part in (*tables, *layers) if part.document == source)
+        figures = [(name, caption) for name, (document, caption) in captions.items() if document == source and name in contents.drawn]
+        chapters.append(Chapter(source, names, tuple(figures)))
+    return _environment().get_template("report.tex.j2").render(chapters=chapters, answers=contents.answers)
 
 
 def _environment() -> Environment:

@@ -43,7 +43,7 @@ def layers_page(comparison: Comparison, today: Today | None = None, endings: Seq
         f"{table.caption}.\n",
         f"Source: {table.source}; {table.place}.\n",
         f"{comparison.words[:1].upper()}{comparison.words[1:]}.\n",
-        markdown_table(HEADINGS, [_row(pair) for pair in comparison.pairs]),
+        markdown_table(HEADINGS, [layers_row(pair) for pair in comparison.pairs]),
         _parameters(comparison) if built else "",
         also_as(table.name, endings),
         "## What the columns say\n",
@@ -54,6 +54,17 @@ def layers_page(comparison: Comparison, today: Today | None = None, endings: Seq
         _origin(comparison, today or Today()) if built else _not_built(table),
     ]
     return "\n".join(part for part in parts if part)
+
+
+def layers_row(pair: Pair) -> list[str]:
+    """A pair's cells, under `HEADINGS`."""
+    row, layer = pair.row, pair.layer
+    published = ["", "", "", ""] if row is None else [row.filter, row.step, row.padding, row.output]
+    built = ["", "", "", ""] if layer is None else [layer.filter, layer.step, layer.padding, layer.size]
+    sides = [cell for both in zip(published, built, strict=True) for cell in both]
+    module = "" if layer is None else f"{' + '.join([layer.kind, *layer.follows])} ({layer.name})"
+    parameters = "" if layer is None else str(layer.parameters)
+    return ["" if row is None else row.title, *sides, module, parameters, "; ".join(pair.differences) or AGREES]
 
 
 def layers_csv(comparison: Comparison) -> str:
@@ -68,23 +79,12 @@ def layers_csv(comparison: Comparison) -> str:
     writer = csv.DictWriter(text, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
     for pair in comparison.pairs:
-        cells = _row(pair)
+        cells = layers_row(pair)
         line = dict(zip(CSV_FIELDS[2:11], cells, strict=False))
         if pair.layer is not None:
             line |= {"module": pair.layer.name, "kind": pair.layer.kind, "follows": " ".join(pair.layer.follows)}
         writer.writerow(origin | line | {"parameters": cells[-2], "difference": cells[-1]})
     return text.getvalue()
-
-
-def _row(pair: Pair) -> list[str]:
-    """A pair's cells, under `HEADINGS`."""
-    row, layer = pair.row, pair.layer
-    published = ["", "", "", ""] if row is None else [row.filter, row.step, row.padding, row.output]
-    built = ["", "", "", ""] if layer is None else [layer.filter, layer.step, layer.padding, layer.size]
-    sides = [cell for both in zip(published, built, strict=True) for cell in both]
-    module = "" if layer is None else f"{' + '.join([layer.kind, *layer.follows])} ({layer.name})"
-    parameters = "" if layer is None else str(layer.parameters)
-    return ["" if row is None else row.title, *sides, module, parameters, "; ".join(pair.differences) or AGREES]
 
 
 def _parameters(comparison: Comparison) -> str:

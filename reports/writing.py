@@ -12,7 +12,7 @@ from reports.figures import draw, draw_side_by_side
 from reports.html_page import html_page
 from reports.index_page import index_page
 from reports.keepsakes import Keepsakes
-from reports.latex import latex_report, latex_table
+from reports.latex import latex_layers, latex_report, latex_table
 from reports.layers_page import layers_csv, layers_page
 from reports.lineage import to_csv
 from reports.selection import Sweep
@@ -68,8 +68,9 @@ def write(folder: Path, contents: Contents, formats: Sequence[str], keepsakes: K
     if "latex" in formats:
         for each in views:
             _put(folder / "tables" / f"{each.table.name}.tex", latex_table(each))
-        captions = {name: table.caption for name, (table, _) in contents.filled.items() if name in contents.drawn}
-        _put(folder / "report.tex", latex_report(views, contents.answers, captions))
+        for name, comparison in contents.layers.items():
+            _put(folder / "tables" / f"{name}.tex", latex_layers(comparison))
+        _put(folder / "report.tex", latex_report(contents))
     if "html" in formats:
         _put(folder / "index.html", html_page(contents, views, folder, keepsakes))
     return stems

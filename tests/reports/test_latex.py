@@ -6,6 +6,7 @@ import pytest
 
 from reports.build import build
 from reports.latex import escape
+from reports.layers import read_layer_tables
 from sweeper.home import Home
 from tests.reports.conftest import copied
 from tests.reports.filled import ranked_store
@@ -23,7 +24,7 @@ def folder(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ranked_store(home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SWEEP_DATA_DIR", str(home / "no-data"))
-        return build(Home(home), only=["thesis_ranking", "beyond_cnns_1", "lsgan_3.2"], formats=["latex"]).folder
+        return build(Home(home), only=["thesis_ranking", "beyond_cnns_1", "lsgan_3.2", "thesis_3.4"], formats=["latex"]).folder
 
 
 def test_the_document_compiles(folder: Path, tmp_path: Path) -> None:
@@ -47,6 +48,16 @@ def test_a_table_has_published_measured_spread_and_count(folder: Path) -> None:
     curve = (folder / "tables" / "beyond_cnns_1.tex").read_text(encoding="utf-8")
     assert "256 & 7.02 & 2.80 & \\ensuremath{-}4.22 &" in curve
     assert "\\input{tables/beyond_cnns_1.tex}" in (folder / "report.tex").read_text(encoding="utf-8")
+
+
+def test_a_layer_table_has_the_source_beside_what_is_built(folder: Path) -> None:
+    layers = (folder / "tables" / "thesis_3.4.tex").read_text(encoding="utf-8")
+    published = next(part for part in read_layer_tables() if part.name == "thesis_3.4").rows
+    lines = layers.split("\\midrule\n")[1].split("\n\\bottomrule")[0].splitlines()
+    assert [line.split(" & ")[0] for line in lines] == [escape(row.title) for row in published]
+    assert all(line.count(" & ") == 11 for line in lines)
+    assert lines[0].split(" & ")[1] == escape(published[0].filter)
+    assert "\\input{tables/thesis_3.4.tex}" in (folder / "report.tex").read_text(encoding="utf-8")
 
 
 def test_whatever_a_text_holds_is_printed() -> None:

@@ -300,7 +300,7 @@ def test_a_build_writes_and_lists_the_tables(filler: Filler, home: Path) -> None
     filler.done()
     built = build(Home(home), only=["thesis_3.1"])
     assert built.layers == {"thesis_3.1": "0 of 5 rows agree; not built yet"}
-    assert sorted(path.name for path in (built.folder / "tables").iterdir()) == ["thesis_3.1.csv", "thesis_3.1.md"]
+    assert sorted(path.name for path in (built.folder / "tables").iterdir()) == ["thesis_3.1.csv", "thesis_3.1.md", "thesis_3.1.tex"]
     index = (built.folder / "index.md").read_text()
     assert "| [thesis, Table 3.1](tables/thesis_3.1.md) |" in index
     assert "| direct_cnn | 0 of 5 rows agree; not built yet |" in index

@@ -137,6 +137,7 @@ def test_strict_lists_what_is_missing_or_stale_and_ends_with_code_1(
     assert all(line.endswith("; sweep run beyond_cnns_table1") for line in lines[1:])
     page = (home / "report" / "tables" / "beyond_cnns_1.md").read_text()  # the report is there all the same
     assert "| 256 | 7.02 | 2.80 (run 1), stale |" in page
+    assert "| 2 of 8 cells, 2 stale |" in (home / "report" / "index.md").read_text()
     assert "- 256 / L2 (training): the code of cnn_autoencoder has changed since (0123 then, " in page
     assert "the code of cnn_autoencoder has changed since (0123 then, " in (home / "report" / "tables" / "beyond_cnns_1.csv").read_text()
 
