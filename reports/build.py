@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from reports.contents import Contents, Picture
+from reports.contents import Contents
 from reports.curves import check_curve_names, read_curves
 from reports.curves_drawn import drawn, traces
 from reports.draft import MARK, check_place, draft
@@ -27,7 +27,7 @@ from reports.selection import fill, ranking, read_sweeps
 from reports.table import read_tables
 from reports.wanted import Lack, lacks
 from reports.watch import watch
-from reports.writing import FORMATS, formats_of, write
+from reports.writing import FORMATS, PICTURED, formats_of, write
 from sweeper.errors import SweepError
 from sweeper.home import DEFAULT_STORE, Home
 from sweeper.sqlite_reader import open_reader
@@ -100,14 +100,15 @@ def build(
     sweeps = read_sweeps(store)
     with draft(place) as folder:
         filled = {table.name: ranking(table, fill(table, sweeps)) for table in every if not only or table.name in only}
-        grids = draw_grids(filled, sweeps, store, folder / "grids", photographs=photographs)
+        drawing = any(name in PICTURED for name in formats)
+        grids = draw_grids(filled, sweeps, store, folder / "grids", photographs=photographs) if drawing else []
         contents = Contents(
             filled=filled,
             layers={table.name: compare(table, sweeps, store) for table in layered if not only or table.name in only},
             curves=[(curves, traces(curves, sweeps, store)) for curves in figures if not only or curves.name in only],
             sweeps=sweeps,
             today=Today(),
-            pictures=[Picture(f"{grid.document}: {grid.title}", grid.caption, f"grids/{grid.file}") for grid in grids],
+            pictures=grids,
         )
         stems = write(folder, contents, formats, Keepsakes(store, photographs=photographs))
         (folder / MARK).write_text(json.dumps({"tables": contents.names, "sweeps": stems}, indent=2) + "\n", encoding="utf-8")

@@ -73,9 +73,14 @@ def draw_side_by_side(jobs: Sequence[Callable[[], None]]) -> None:
         for job in jobs:
             job()
         return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:  # "fork" would copy the store's threads half-way
-        for done in [pool.submit(job) for job in jobs]:
-            done.result()
+    with ProcessPoolExecutor(processes - 1, mp_context=get_context("spawn")) as pool:  # "fork" would copy the store's threads half-way
+        begun = [pool.submit(job) for job in jobs]
+        for job, other in reversed(list(zip(jobs, begun, strict=True))):  # this process draws too, from the other end
+            if other.cancel():
+                job()
+        for other in begun:
+            if not other.cancelled():
+                other.result()
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from reports.view import view
 
 FORMATS = ("md", "csv", "latex", "html")
 DRAWN = ("md", "latex", "html")
+PICTURED = ("md", "html")
 
 
 def formats_of(given: Sequence[str]) -> tuple[str, ...]:

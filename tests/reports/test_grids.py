@@ -10,7 +10,8 @@ from PIL import Image
 
 from reports.build import build
 from reports.fills import read_fills, read_plain
-from reports.grids import HEADER_PX, SIDE_PX, chosen_rows
+from reports.grid_sheet import HEADER_PX, SIDE_PX
+from reports.grids import chosen_rows
 from reports.selection import read_sweeps
 from sweeper.fills import fills_file, keep
 from sweeper.home import Home
@@ -139,9 +140,22 @@ def test_a_published_grid_shows_no_pixel_of_photographs_that_are_not_free(
     assert columns[0] - columns[1] == 2 * (96 + 4)  # no input, no truth
     tile = grid_of(bare.folder)[HEADER_PX + 2 : HEADER_PX + 30, SIDE_PX + 2 : SIDE_PX + 90]
     assert np.abs(tile - 128).max() <= 3  # around the hole nothing but grey
+    assert grid_of(whole.folder).shape[0] - grid_of(bare.folder).shape[0] == 9 * (96 + 4) + 40  # no maps of the errors, no scale
     assert "not ours to publish" in (bare.folder / "index.md").read_text()
     assert not list((bare.folder / "sweeps").glob("*.png"))
     assert "no picture grid" in (bare.folder / "sweeps" / "wgan.md").read_text()
+
+
+def test_a_store_without_the_photographs_gives_the_same_published_grid(
+    filled: Callable[..., None], home: Path, filler: Filler, tables: Path, truth: np.ndarray, tmp_path: Path
+) -> None:
+    filled(False)
+    own = build(Home(home), tmp_path / "own", tables=tables, photographs=False)
+    (tmp_path / "ring_mean.npz").write_bytes(record(truth, np.full(COUNT, 20, np.float32)).to_npz("f00dfeed"))
+    for sweep in read_sweeps(filler.store):
+        filler.store.log_file(sweep.row.run_id, tmp_path / "ring_mean.npz", "fills")
+    without = build(Home(home), tmp_path / "without", tables=tables)
+    assert np.array_equal(grid_of(own.folder), grid_of(without.folder))
 
 
 def test_free_photographs_are_published_and_two_builds_are_the_same(filled: Callable[[bool], None], home: Path, tables: Path) -> None:
