@@ -38,12 +38,13 @@ def drawn(
         columns: from left to right.
         rows: place in the order and digest of each image, from top to bottom.
         errors: of each image, by digest.
-        bare: show what was filled in alone: no input, no truth, no map of the errors.
+        bare: show what was filled in alone: no input, no truth, no map of the errors, nothing of what lies around all holes.
     """
     digests = [digest for _, digest in rows]
     holes = plain.hole[plain.places(digests)]
+    shown = _around(holes) if bare else slice(None)
     truths = None if bare or plain.truth is None else plain.truth[plain.places(digests)]
-    sheet = _Sheet(_tile_px(plain.image_px), len(rows), len(columns), mapped=truths is not None)
+    sheet = _Sheet(_tile_px(len(holes[0, shown])), len(rows), len(columns), mapped=truths is not None)
     sheet.rows([(name, f"{errors[digest]:.4f}") for name, digest in rows])
     if truths is not None:
         sheet.column(
@@ -54,7 +55,7 @@ def drawn(
     for place, column in enumerate(columns):
         places = column.fills.places(digests)
         around = [None] * len(rows) if truths is None else list(truths)
-        fills = [column.fills.filled(each, truth) for each, truth in zip(places, around, strict=True)]
+        fills = [column.fills.filled(each, truth)[shown, shown] for each, truth in zip(places, around, strict=True)]
         sheet.column(place + (truths is not None), column.title, fills, [f"{psnr:.1f} dB" for psnr in column.fills.psnr[places]])
         made.append(fills)
     if truths is not None:
@@ -131,6 +132,12 @@ class _Sheet:
 
     def _length(self, text: str) -> float:
         return self._draw.textlength(text, font=self._font)
+
+
+def _around(holes: np.ndarray) -> slice:
+    """Rows, and columns as well, of the smallest square that starts on the diagonal and holds (N, H, W) holes."""
+    places = np.flatnonzero(holes.any(axis=(0, 1)) | holes.any(axis=(0, 2)))
+    return slice(int(places[0]), int(places[-1]) + 1) if len(places) else slice(None)
 
 
 def _tile_px(image_px: int) -> int:

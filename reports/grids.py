@@ -120,7 +120,7 @@ def _grid(plain: Fills, columns: Sequence[Column], *, bare: bool) -> tuple[Image
     """The picture and its caption; `bare`: no pixel of the images, only what the models made."""
     learned = [column for column in columns if column.model != CLASSICAL]
     classical = [column for column in columns if column.model == CLASSICAL]
-    if not any(column.title.lower() == PLAIN_TITLE for column in classical):
+    if not any(column.title.lower().startswith(PLAIN_TITLE) for column in classical):
         classical.insert(0, Column(PLAIN_TITLE, CLASSICAL, plain))
     every = [*learned, *classical]
     shared = set(map(str, plain.digest)).intersection(*(map(str, column.fills.digest) for column in every))
