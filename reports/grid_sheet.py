@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from reports.fills import GREY, Fills
 
 TILE_PX, LARGEST_PX = 96, 160
-GAP_PX, LINE_PX, SIDE_PX, HEADER_PX, FOOT_PX, BAR_PX = 4, 14, 52, 60, 40, 260
-HEAD_LINES = 4
+GAP_PX, LINE_PX, SIDE_PX, HEADER_PX, FOOT_PX, BAR_PX = 4, 14, 52, 76, 40, 260
+HEAD_LINES = 5
 ERROR_COLOURS = "magma"
 AROUND = 235
 

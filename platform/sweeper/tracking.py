@@ -9,6 +9,7 @@ Tags of every run: `sweep.name`, `sweep.role` ("sweep", "search" or "final"), `s
 
 import logging
 import os
+import re
 import sqlite3
 import warnings
 from collections import defaultdict
@@ -368,7 +369,7 @@ def _sqlite_path(uri: str) -> Path | None:
 
 def _remedy(told: str) -> str:
     """What helps where a store does not open."""
-    if "401" in told or "403" in told:
+    if re.search(r"(?<![:=\d])40[13]\b", told):  # a code of HTTP, not a part of a port
         return "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, as its server knows you"
     if "CERTIFICATE_VERIFY_FAILED" in told:
         return "name the authority that has signed its server's certificate with MLFLOW_TRACKING_SERVER_CERT_PATH"
