@@ -65,6 +65,8 @@ def write(folder: Path, contents: Contents, formats: Sequence[str], keepsakes: K
         _write_csv(folder / "tables", contents)
     if "md" in formats:
         _write_markdown(folder, contents, stems, formats, keepsakes)
+    if not {"latex", "html"} & set(formats):
+        return stems
     views = [view(table, cells, contents.lineage(cells)) for table, cells in contents.filled.values()]
     if "latex" in formats:
         for each in views:

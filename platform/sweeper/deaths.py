@@ -7,13 +7,14 @@ with it the whole sweep. Here they reach it as what they are, the death of a wor
 Source: Ray 2.60, `RayActorManager._actor_task_failed`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from ray.air.execution._internal import RayActorManager
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.tune.execution import tune_controller
+
+from sweeper.swapped import swapped
 
 
 class _Manager(RayActorManager):  # type: ignore[misc]
@@ -31,12 +32,6 @@ def as_death(error: Exception) -> Exception:
     return error
 
 
-@contextmanager
-def every_loss_told() -> Iterator[None]:
+def every_loss_told() -> AbstractContextManager[None]:
     """Ray Tune's loops that are made within the `with` survive every loss of a worker."""
-    before = tune_controller.RayActorManager
-    tune_controller.RayActorManager = _Manager
-    try:
-        yield
-    finally:
-        tune_controller.RayActorManager = before
+    return swapped(tune_controller, "RayActorManager", _Manager)

@@ -6,12 +6,13 @@ and writes all of them down at the end. The journal has what is worth keeping; h
 Source: Ray 2.60, `TuneController`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from ray.tune import tune
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
+
+from sweeper.swapped import swapped
 
 
 class _Light(TuneController):  # type: ignore[misc]
@@ -27,12 +28,6 @@ class _Light(TuneController):  # type: ignore[misc]
             self._trial_metadata.pop(trial.trial_id, None)
 
 
-@contextmanager
-def ended_trials_forgotten() -> Iterator[None]:
+def ended_trials_forgotten() -> AbstractContextManager[None]:
     """Ray Tune's loops that are made within the `with` keep no trial that has ended."""
-    before = tune.TuneController
-    tune.TuneController = _Light
-    try:
-        yield
-    finally:
-        tune.TuneController = before
+    return swapped(tune, "TuneController", _Light)

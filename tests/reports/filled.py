@@ -1,8 +1,13 @@
 """A store on which every kind of page has something to show."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.reports.conftest import Filler
+import pytest
+
+from reports.build import build
+from sweeper.home import Home
+from tests.reports.conftest import Filler, copied
 
 CARS = {"train": 4512, "validation": 488, "test": 1000}
 PSNR = {"thesis_image_autoencoder": ("image_autoencoder", (17.0, 17.1, 17.05)), "thesis_direct_cnn": ("direct_cnn", (16.8, 16.9, 16.85))}
@@ -26,3 +31,11 @@ def ranked_store(home: Path) -> None:
         filler.trial("curve", parent, f"search-{place:04d}", metrics, knobs={"bottleneck": bottleneck})
     filler.picture(parent, (200, 100, 50))
     filler.done()
+
+
+def ranked_report(empty_home: Path, home: Path, only: Sequence[str], formats: Sequence[str]) -> Path:
+    """The folder of a report on `ranked_store`, filled into a copy of a home that has a store without sweeps."""
+    ranked_store(copied(empty_home, home))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWEEP_DATA_DIR", str(home / "no-data"))
+        return build(Home(home), only=only, formats=formats).folder

@@ -4,12 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from reports.build import build
 from reports.html_page import rendered, sections
-from sweeper.home import Home
 from tests.reports.browser import installed, look, running
-from tests.reports.conftest import copied
-from tests.reports.filled import ranked_store
+from tests.reports.filled import ranked_report
 
 SHOWN = ["thesis_ranking", "beyond_cnns_1", "thesis_3.2", "maggiordomo_figure_4"]
 TABLE = "document.querySelector('#thesis_ranking table')"
@@ -19,11 +16,7 @@ COLUMN = f"[...{TABLE}.tBodies[0].rows].map(row => row.cells[2].dataset.sort)"
 
 @pytest.fixture(scope="module")
 def page(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = copied(empty_home, tmp_path_factory.mktemp("html") / "home")
-    ranked_store(home)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SWEEP_DATA_DIR", str(home / "no-data"))
-        return build(Home(home), only=SHOWN, formats=["html"]).folder / "index.html"
+    return ranked_report(empty_home, tmp_path_factory.mktemp("html") / "home", SHOWN, ["html"]) / "index.html"
 
 
 @pytest.fixture(scope="module")

@@ -4,27 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from reports.build import build
 from reports.latex import escape
 from reports.layers import read_layer_tables
-from sweeper.home import Home
-from tests.reports.conftest import copied
-from tests.reports.filled import ranked_store
+from tests.reports.filled import ranked_report
 
 ENGINES = {
     "pdflatex": ["-interaction=nonstopmode", "-halt-on-error"],
     "lualatex": ["-interaction=nonstopmode", "-halt-on-error"],
     "tectonic": ["--only-cached"],
 }
+SHOWN = ["thesis_ranking", "beyond_cnns_1", "lsgan_3.2", "thesis_3.4"]
 
 
 @pytest.fixture(scope="module")
 def folder(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = copied(empty_home, tmp_path_factory.mktemp("latex") / "home")
-    ranked_store(home)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SWEEP_DATA_DIR", str(home / "no-data"))
-        return build(Home(home), only=["thesis_ranking", "beyond_cnns_1", "lsgan_3.2", "thesis_3.4"], formats=["latex"]).folder
+    return ranked_report(empty_home, tmp_path_factory.mktemp("latex") / "home", SHOWN, ["latex"])
 
 
 def test_the_document_compiles(folder: Path, tmp_path: Path) -> None:
