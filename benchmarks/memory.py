@@ -27,7 +27,7 @@ from trainables.data import SPLITS, open_images
 
 COPIES, GROWTH_MIB = 1.1, 1.0
 EVERY = 20
-KNOBS = {"base_filters": 16, "bottleneck": 64, "batch_images": 32, "dropout": 0.0}
+KNOBS = {"base_filters": 16, "bottleneck": 256, "batch_images": 32, "dropout": 0.0}
 SMALL = 64
 
 

@@ -2,12 +2,16 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
+
 from reports.curves import Curves, Line, Panel
-from reports.figures import COLOURS, panels_figure, save, styled
+from reports.figures import COLOURS, entitle, panels_figure, save, styled
 from reports.freshness import Today
 from reports.lineage import commit_of, epochs, hardware_of, wall_of
 from reports.markdown import NOT_MEASURED, also_as, markdown_table
@@ -17,6 +21,7 @@ from sweeper.rows import Reader
 CSV_FIELDS = ("document", "figure", "panel", "line", "metric", "unit", "run_id", "sweep", "trial", "seed", "step", "epoch", "value")
 STROKES = ("-", "--", ":")  # where there are more lines than colours
 PANEL_IN = 2.6
+FEW_DECADES, LOG_TICKS = 2.0, 9
 
 
 @dataclass(frozen=True)
@@ -91,14 +96,25 @@ def draw_curves(curves: Curves, found: Sequence[Trace], folder: Path) -> None:
                     axes.plot(x, y, style, color=colour, alpha=0.8, label=None if number else line.title)
                 if not mine:
                     axes.plot([], [], "-", color=colour, label=f"{line.title}: {NOT_MEASURED}")
-            if panel.log and any(trace.panel is panel for trace in found):
-                axes.set_yscale("log")
-            axes.set_title(panel.title, loc="left")
+            values = [value for trace in found if trace.panel is panel for _, _, value in trace.points]
+            if panel.log and values:
+                logarithmic(axes, values)
+            axes.set_title(panel.title, loc="left", y=1.0)
             axes.set_xlabel("epoch")
             axes.set_ylabel(panel.unit)
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-        figure.suptitle(f"{curves.document}, {curves.label}")
+        entitle(figure, f"{curves.document}, {curves.label}")
         save(figure, curves.name, folder)
+
+
+def logarithmic(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic y axis whose few ticks are plain numbers: within two decades at 1, 2 and 5, else at powers of ten."""
+    positive = [value for value in values if value > 0]
+    decades = math.log10(max(positive) / min(positive)) if positive else 0.0
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < FEW_DECADES else (1.0,), numticks=LOG_TICKS))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.minorticks_off()
 
 
 def drawn(curves: Curves, found: Sequence[Trace]) -> str:

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import TightLayoutEngine
 from matplotlib.patches import Patch
 
 from reports.markdown import NOT_GIVEN, number
@@ -28,14 +29,16 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 10,
     "figure.dpi": 100,
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
+    "font.sans-serif": ["DejaVu Sans"],  # each further one is looked up for each text
     "font.size": 9,
     "legend.frameon": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "reports",
 }
+SVG_FONTS = ["DejaVu Sans", "Verdana", "Arial"]  # as wide as each other; the reader's machine has one of them
 WIDTH_IN, HEIGHT_IN = 7.0, 4.2
 BAR_IN, PANEL_IN = 0.24, 0.7
+TITLE_IN = 0.06
 BAR = 0.4
 PNG_DPI = 120
 FEWEST_A_PROCESS = 6  # a process takes as long to start as to draw some figures
@@ -58,7 +61,7 @@ def draw(table: Table, cells: Sequence[Cell], folder: Path) -> None:
             panels = figure.subplots(len(table.columns), squeeze=False)[:, 0]
             for column, colour, axes in zip(table.columns, _colours(len(table.columns)), panels, strict=True):
                 _bars(axes, table, column, [cell for cell in cells if cell.column.key == column.key], colour)
-        figure.suptitle(f"{table.document}, {table.label}")
+        entitle(figure, f"{table.document}, {table.label}")
         save(figure, table.name, folder)
 
 
@@ -93,27 +96,44 @@ def styled() -> Iterator[None]:
 
 
 def save(figure: Figure, name: str, folder: Path) -> None:
-    """Writes NAME.png and NAME.svg, without dates; both have the layout that is computed once, which takes as long as drawing.
+    """Writes NAME.png and NAME.svg, without dates.
 
-    The SVG's letters are text, which a reader can search and copy, and which takes a third of the time that their outlines take.
-
-    The canvases are asked themselves: `Figure.savefig` would draw everything twice.
+    Both have the layout that is computed once, places of the axes' labels included: to measure all texts takes longer than to draw them.
+    The SVG's letters are text, which a reader can search and copy, and which takes a third of the time that their outlines take. The
+    canvases are asked themselves, since `Figure.savefig` would draw everything twice.
     """
+    figure.set_dpi(PNG_DPI)
+    png = FigureCanvasAgg(figure)
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
-    figure.set_layout_engine("none")
-    figure.set_dpi(PNG_DPI)
-    png, svg = FigureCanvasAgg(figure), FigureCanvasSVG(figure)
+        figure.set_layout_engine("none")
+    _hold_labels(figure, png)
     png.print_png(folder / f"{name}.png", metadata={"Software": None}, pil_kwargs={"compress_level": 3})  # type: ignore[no-untyped-call]
-    svg.print_svg(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
+    with mpl.rc_context({"font.sans-serif": SVG_FONTS}):
+        FigureCanvasSVG(figure).print_svg(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
+
+
+def _hold_labels(figure: Figure, canvas: FigureCanvasAgg) -> None:
+    """Keeps the labels of all axes where the layout has them, relative to the axes; each drawing would else measure all ticks anew."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_label_text():
+                axis.get_tightbbox(canvas.get_renderer())  # type: ignore[no-untyped-call]  # places the label
+                place = list(axis.label.get_position())  # one along the axes, in their own units; one away from them, in pixels
+                away = 1 if axis is axes.xaxis else 0
+                place[away] = (place[away] - axes.bbox.min[away]) / axes.bbox.size[away]
+                axis.set_label_coords(place[0], place[1])
 
 
 def panels_figure(height_in: float) -> Figure:
     """An empty figure of the reports' width."""
-    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(WIDTH_IN, height_in), layout=TightLayoutEngine(rect=None))  # type: ignore[arg-type]  # any other is laid out twice
+
+
+def entitle(figure: Figure, title: str) -> None:
+    """Puts a title at the very top, above the first panel's own."""
+    figure.suptitle(title, y=1 - TITLE_IN / figure.get_figheight())
 
 
 def _curves(axes: Axes, table: Table, cells: Sequence[Cell]) -> None:
@@ -156,7 +176,7 @@ def _bars(axes: Axes, table: Table, column: Column, cells: Sequence[Cell], colou
     values = [value for cell in cells for value in (cell.published, cell.value) if value is not None]
     axes.set_xlim(0, 1.25 * (max(values, default=1.0) or 1.0))
     axes.locator_params(axis="x", nbins=4)  # each bar has its number; a label takes as long to draw as ten bars
-    axes.set_title(column.title, loc="left")
+    axes.set_title(column.title, loc="left", y=1.0)
     if given:
         swatches = [Patch(color=GREY, label="published"), Patch(color=colour, label="measured")]
         axes.legend(handles=swatches, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -107,8 +108,12 @@ def html_page(contents: Contents, views: Sequence[View], folder: Path, keepsakes
 
 def rendered(text: str) -> Markup:
     """Markdown as HTML: tables can be sorted and scroll in their own box; links to other files of the report stay as their words."""
-    parser = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable("table")
-    return Markup(parser.render(text))
+    return Markup(_parser().render(text))
+
+
+@cache
+def _parser() -> MarkdownIt:
+    return MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable("table")
 
 
 def sections(page: str, *, without: Sequence[str] = ()) -> tuple[Section, ...]:

@@ -6,6 +6,7 @@ Picture grids are WebP files, which LaTeX cannot include: they are in the other 
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -102,6 +103,7 @@ def latex_report(contents: Contents) -> str:
     return _environment().get_template("report.tex.j2").render(chapters=chapters, answers=contents.answers)
 
 
+@cache
 def _environment() -> Environment:
     """Jinja with signs that LaTeX does not use; whatever a template prints is escaped, but for what it marks as safe."""
     return Environment(

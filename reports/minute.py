@@ -180,6 +180,9 @@ class Answer:
             return "nothing to compare with on these images"
         if self.near:
             return f"not separated from {', '.join(self.near)}: the 95 % intervals of the means overlap"
+        if self.best.entrant.classical and self.second.entrant.classical:
+            second = self.second.entrant.title
+            return f"exact on these images, since neither it nor {second} is trained; other images may rank them otherwise"
         if self.best.apart(self.second):
             return f"separated from {self.second.entrant.title}: the 95 % intervals of the means do not overlap"
         single = [standing.entrant.title for standing in self.standings[:2] if standing.interval is None]

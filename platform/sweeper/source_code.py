@@ -23,7 +23,7 @@ class SourceCode:
 
     def __init__(self) -> None:
         self._tops: dict[str, Path | None] = {}
-        self._files: dict[str, tuple[Path, bytes, frozenset[str]]] = {}
+        self._files: dict[str, tuple[Path, bytes, frozenset[str]] | None] = {}
 
     def version(self, modules: Sequence[str], leave_out: Collection[str] = ()) -> str | None:
         """16 hexadecimal digits that change with any line of the files behind some modules.
@@ -93,19 +93,22 @@ class SourceCode:
     def _read(self, module: str) -> tuple[Path, bytes, frozenset[str]] | None:
         """A module's file, its content and what it imports; None where there is no such file."""
         if module not in self._files:
-            top, *inner = module.split(".")
-            place = self._top(top)
-            if place is None:
-                return None
-            at = place.joinpath(*inner)
-            places = [place] if not inner and place.suffix == ".py" else [at / "__init__.py", at.with_name(at.name + ".py")]
-            path = next((each for each in places if each.is_file()), None)
-            if path is None:
-                return None
-            content = path.read_bytes()
-            package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-            self._files[module] = (path, content, frozenset(_imports(content, package)))
+            self._files[module] = self._found(module)
         return self._files[module]
+
+    def _found(self, module: str) -> tuple[Path, bytes, frozenset[str]] | None:
+        top, *inner = module.split(".")
+        place = self._top(top)
+        if place is None:
+            return None
+        at = place.joinpath(*inner)
+        places = [place] if not inner and place.suffix == ".py" else [at / "__init__.py", at.with_name(at.name + ".py")]
+        path = next((each for each in places if each.is_file()), None)
+        if path is None:
+            return None
+        content = path.read_bytes()
+        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        return path, content, frozenset(_imports(content, package))
 
 
 def _packages_of(module: str) -> set[str]:

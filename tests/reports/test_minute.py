@@ -66,6 +66,16 @@ def test_a_classical_fill_that_is_ahead_is_said_to_be(filler: Filler) -> None:
     assert answer.sure == "unknown: one seed alone of dcgan"
 
 
+def test_between_two_classical_fills_nothing_is_said_of_seeds(filler: Filler) -> None:
+    baseline = {"ring_mean_test_psnr_hole": 16.9}
+    parent = filler.sweep("plain", model="classical_fill", baseline=baseline, tags={"sweep.data": "my_photos"})
+    filler.trial("plain", parent, "final-0", {"test_psnr_hole": 17.0}, seed=1, model="classical_fill", knobs={"method": "telea"})
+    filler.done()
+    (answer,) = found(filler, [])
+    assert answer.best.mean == 17.0
+    assert answer.sure.startswith("exact on these images, since neither it nor ring mean is trained")
+
+
 def test_what_was_measured_on_no_test_image_answers_nothing(filler: Filler) -> None:
     parent = filler.sweep("search-only")
     filler.trial("search-only", parent, "search-0000", {"best_l2_hole": 2.0}, knobs={"bottleneck": 256})

@@ -1,6 +1,8 @@
 """The commands that look at sweeps, on one finished sweep: in words and as one JSON document."""
 
 import json
+import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from sweeper.cli.options import model_names, spec_names
 from sweeper.cli.trial_page import learning_curve
@@ -16,7 +19,7 @@ from sweeper.home import Home
 from sweeper.journal import Journal, ranked, read_trials
 from sweeper.rooms import Rooms
 from sweeper.tracking import Store
-from tests.sweeper.conftest import Said
+from tests.sweeper.conftest import SECRET, Said
 
 Sweep = Callable[..., Said]
 
@@ -221,6 +224,24 @@ def test_names_are_completed(looked_at: str, home: Home, driver_environment: dic
     assert said.stdout.split() == ["looked-other"]
     assert "quickstart" in spec_names("quick")
     assert model_names("cnn_a") == ["cnn_autoencoder"]
+
+
+def test_secrets_are_written_down_nowhere_but_in_the_owners_spec(looked_at: str, home: Home) -> None:
+    """The driver and its workers had SECRET_TOKEN in the environment; the sweep's webhook and command hold it too."""
+    assert os.environ["SECRET_TOKEN"] == SECRET
+    own = home.folder(looked_at) / "spec.yaml"
+    assert SECRET in own.read_text()
+    assert stat.S_IMODE(own.stat().st_mode) == 0o600
+    files = [path for path in home.root.rglob("*") if path.is_file() and path != own]
+    assert {"mlflow.db", "journal.jsonl", "study.db", "checkpoint.pt", "index.html"} <= {path.name for path in files}
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+
+
+def test_what_is_kept_in_the_store_names_the_host_alone(looked_at: str, store: Store) -> None:
+    row = store.sweep(looked_at)
+    assert row is not None
+    kept = yaml.safe_load(store.fetch(row.run_id, "spec.yaml").read_text())
+    assert kept["notify"] == {"command": "masked", "webhook": "http://127.0.0.1/masked", "on": ["end", "failure"]}
 
 
 def test_a_learning_curve_goes_from_low_to_high_bars() -> None:

@@ -710,6 +710,7 @@ def test_a_sweep_ends_when_its_time_is_spent(run_spec: Callable[[Spec], Done], t
 # --- the same again ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.conformance
 def test_the_same_spec_and_seed_give_the_same_configurations_and_metrics(run_spec: Callable[[Spec], Done], tiny_spec: TinySpec) -> None:
     """One trial at a time, so that the search hears of results in the same order."""
 
