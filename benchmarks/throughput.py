@@ -7,12 +7,14 @@ process. One is the product: `Session.train` on memory-mapped uint8 images. The 
 float32, an ordinary DataLoader. A step is forward, backward and update of every network of the model.
 
 On the CPU the ratio is that of CPU times, which other processes on the machine hardly lengthen; the ratio of wall times stands beside it.
-On a GPU it is that of wall times.
+On a GPU it is that of wall times, at the sizes of `GPU_CASES`: the papers' batches, and images large enough to occupy it. The product's
+steps are recorded there (`trainables.recorded`), unless --eager is given; --check-recorded says how far they are from unrecorded ones.
 
 First both see the same 20 batches, with what is random in a model switched off (`CASES`), and their losses are compared. All learning
 rates are a hundredth of the paper's there: at the full rates two orders of the same sums drift apart, since Adam's first steps have the
 size of the rate whatever the gradient's, and a game or a batch norm over few images makes more of every difference. With a mixed precision
-it is the final `l2_hole` that is compared, after `--compare-steps` batches at the full rates.
+it is the final `l2_hole` that is compared, after `--compare-steps` batches at a tenth of the rates: within the first dozens of batches at
+the full ones it falls so steeply that two trainings of equal mathematics differ by a third. --compare-steps 300 leads beyond that part.
 """
 
 import argparse
@@ -38,15 +40,16 @@ from torch.utils.data import DataLoader
 from benchmarks.references import REFERENCES, Reference, take_over_weights
 from trainables import MODELS, ImageSource, Mask, Session, load_model
 from trainables.data import batches
+from trainables.recorded_session import RecordedSession
 from trainables.session import evaluate
 
 IMAGES = 512
 COMPARED_STEPS = 20
 TOLERANCE = 1e-4  # relative, of each loss over the compared steps
 TOLERANCE_MIXED = 0.02  # of the final l2_hole
-RATE_SHARE = 0.01
+RATE_SHARE, RATE_SHARE_MIXED = 0.01, 0.1
 GOAL, GOAL_ELSE, GOAL_GPU = 1.3, 1.0, 3.0
-WARM_STEPS = 2
+WARM_STEPS = {"cpu": 2, "cuda": 8}  # on a GPU a step is captured after some that are not
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,24 @@ CASES = {
     "progressive": Case({"batch_images": 4}),
     "animal_autoencoder": Case(image_px=64, mask=Mask("centre", 16)),
 }
+GPU_CASES = {
+    "row_lstm": Case(ROWS | {"batch_images": 16}, convolutional=False),
+    "diagonal_bilstm": Case(ROWS | {"batch_images": 16}, convolutional=False),
+    "pixel_regression": CASES["pixel_regression"],
+    "direct_cnn": Case(image_px=64, mask=Mask("centre", 24)),
+    "image_autoencoder": Case(image_px=64, mask=Mask("centre", 24)),
+    "patch_autoencoder": Case(image_px=64, mask=Mask("centre", 24)),
+    "completion_gan": Case(image_px=64, mask=Mask("centre", 24), still={"discriminator_dropout": 0.0}),
+    "context_encoder": Case(image_px=128, mask=Mask("centre", 56)),
+    "pconv_unet": Case({"perceptual_features": "random"}, image_px=256, mask=Mask("irregular", ratio_low=0.1, ratio_high=0.3)),
+    "lsgan": Case(image_px=64, mask=Mask("centre", 24), still={"dropout": 0.0}),
+    "lsgan_autoencoder": Case(
+        {"gan_epochs": 0.0, "refine_images": 64, "search_steps": 1}, image_px=64, mask=Mask("centre", 24), still={"dropout": 0.0}
+    ),
+    "pluralistic": Case(image_px=64, mask=Mask("centre", 24)),
+    "progressive": Case(image_px=64, mask=Mask("centre", 24)),
+    "animal_autoencoder": CASES["animal_autoencoder"],
+}  # the others: their case with the paper's batch
 
 
 @dataclass(frozen=True)
@@ -139,12 +160,21 @@ class Timing:
         return plain, fast
 
 
+def case_of(name: str, device: str) -> Case:
+    """What a model is measured with on a device."""
+    case = CASES[name]
+    if device == "cpu":
+        return case
+    return GPU_CASES.get(name, dataclasses.replace(case, knobs={key: value for key, value in case.knobs.items() if key != "batch_images"}))
+
+
 def opened(name: str, arguments: argparse.Namespace, folder: str, **knobs: Any) -> Session:
     """A session of a model with its case's knobs and others."""
-    case = CASES[name]
+    case = case_of(name, arguments.device)
     precision = {"precision": arguments.precision} if arguments.precision != "float32" and name != "pixel_regression" else {}
     source = ImageSource("photos", case.image_px, train=IMAGES, validation=64, test=8, data_dir=folder)
-    return Session.open(name, case.knobs | precision | knobs, source, case.mask, device=arguments.device)
+    kind = Session if arguments.eager else RecordedSession
+    return kind.open(name, case.knobs | precision | knobs, source, case.mask, device=arguments.device)
 
 
 def reference_of(name: str, session: Session) -> Reference:
@@ -161,7 +191,8 @@ def timed(name: str, arguments: argparse.Namespace, folder: str) -> Timing:
     """Both trainings in turn."""
     session = opened(name, arguments, folder)
     batch_images, device = session.model.batch_images, session.device
-    session.step_images = WARM_STEPS * batch_images
+    warm_steps = WARM_STEPS[device.type]
+    session.step_images = warm_steps * batch_images
     session.train()  # the first call of an operation is slower than the next
     reference = reference_of(name, session)
     loader = DataLoader(reference.data(session.model, session.images.train), batch_size=batch_images, shuffle=True, drop_last=True)
@@ -174,8 +205,8 @@ def timed(name: str, arguments: argparse.Namespace, folder: str) -> Timing:
     def fast() -> None:
         session.train()
 
-    plain(WARM_STEPS)
-    warm_s = measured(fast, device)[1] / WARM_STEPS
+    plain(warm_steps)
+    warm_s = measured(fast, device)[1] / warm_steps
     steps = max(1, round(arguments.seconds / warm_s))
     session.step_images = steps * batch_images
     runs = [(measured(lambda: plain(steps), device), measured(fast, device)) for _ in range(arguments.repetitions)]
@@ -209,8 +240,8 @@ def compared(name: str, arguments: argparse.Namespace, folder: str) -> dict[str,
     Returns:
         In float32 the greatest relative deviation of each loss over the steps; else that of the final "l2_hole" alone.
     """
-    rates = slow_rates(name) if arguments.precision == "float32" else {}
-    session = opened(name, arguments, folder, **CASES[name].still, **rates)
+    rates = slow_rates(name, arguments.device, RATE_SHARE if arguments.precision == "float32" else RATE_SHARE_MIXED)
+    session = opened(name, arguments, folder, **case_of(name, arguments.device).still, **rates)
     model = session.model
     reference = reference_of(name, session)
     stream = batches(
@@ -235,18 +266,35 @@ def compared(name: str, arguments: argparse.Namespace, folder: str) -> dict[str,
     return {"l2_hole": relative(l2_hole(session), l2_hole(with_weights(session, reference, name, arguments, folder)))}
 
 
-def slow_rates(name: str) -> dict[str, float]:
-    """All learning rates of a model, lowered."""
-    config = load_model(name).Config(**CASES[name].knobs)
-    fields = [entry.name for entry in dataclasses.fields(config) if entry.name.endswith("learning_rate")]
-    return {rate: getattr(config, rate) * RATE_SHARE for rate in fields}
+def recorded_apart(name: str, arguments: argparse.Namespace, folder: str) -> dict[str, float]:
+    """Greatest relative deviation of each training figure of recorded steps from unrecorded ones, over `COMPARED_STEPS` batches in
+    float32 with cuDNN's repeatable algorithms; what is random in a step is left on."""
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
+    both = []
+    for eager in (True, False):
+        own = copy.copy(arguments)
+        own.precision, own.eager = "float32", eager
+        session = opened(name, own, folder, **slow_rates(name, arguments.device, RATE_SHARE))
+        session.step_images = session.model.batch_images
+        both.append([session.train() for _ in range(COMPARED_STEPS)])
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = False, True
+    figures = [key for key in both[0][0] if key not in ("collapsed", "reused")]
+    return {key: max(relative(slow.get(key, 0.0), fast.get(key, 0.0)) for slow, fast in zip(*both, strict=True)) for key in figures}
+
+
+def slow_rates(name: str, device: str, share: float) -> dict[str, float]:
+    """All learning rates of a model, lowered to a share; they stay there, since the reference's do."""
+    config = load_model(name).Config(**case_of(name, device).knobs)
+    names = [entry.name for entry in dataclasses.fields(config)]
+    lowered = {name: getattr(config, name) * share for name in names if name.endswith("learning_rate")}
+    return lowered | ({"decay_factor": 1.0} if "decay_factor" in names else {})
 
 
 def with_weights(session: Session, reference: Reference, name: str, arguments: argparse.Namespace, folder: str) -> Session:
     """A session in float32 whose model has the weights of the reference."""
     whole = copy.copy(arguments)
-    whole.precision = "float32"
-    plain = opened(name, whole, folder, **CASES[name].still)
+    whole.precision, whole.eager = "float32", True
+    plain = opened(name, whole, folder, **case_of(name, arguments.device).still)
     plain.model.load_state_dict(session.model.state_dict())  # whatever is no weight
     take_over_weights(plain.model.networks.values(), reference.networks)
     return plain
@@ -282,7 +330,8 @@ def hardware(arguments: argparse.Namespace) -> dict[str, Any]:
 def write(arguments: argparse.Namespace, results: dict[str, Any]) -> None:
     """Writes what is measured so far; a run that is cut off keeps its figures."""
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps({"hardware": hardware(arguments), "precision": arguments.precision, "models": results}, indent=2))
+    facts = {"hardware": hardware(arguments), "precision": arguments.precision, "eager": arguments.eager}
+    arguments.json.write_text(json.dumps(facts | {"models": results}, indent=2))
 
 
 def parsed() -> argparse.Namespace:
@@ -293,6 +342,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch (default 1)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the product")
+    parser.add_argument("--eager", action="store_true", help="the product's steps are not recorded, on a GPU")
+    parser.add_argument("--check-recorded", action="store_true", help="recorded steps against the product's own, and nothing else")
+    parser.add_argument("--data-dir", default="", help="keep the images there; default: a folder that is removed")
     parser.add_argument("--compare-steps", type=int, default=COMPARED_STEPS, help="batches that both see first; 0 = no comparison")
     parser.add_argument("--json", type=Path, default=Path("build/benchmarks/throughput.json"), help="where the figures go")
     return parser.parse_args()
@@ -307,7 +359,11 @@ def main() -> None:
         table.add_column(heading, justify="left" if heading == "model" else "right")
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in arguments.models:
+        folder = arguments.data_dir or folder
+        for name in arguments.models if arguments.check_recorded else ():
+            deviations = {key: f"{value:.1e}" for key, value in recorded_apart(name, arguments, folder).items()}
+            print(name, "recorded against unrecorded:", deviations, flush=True)
+        for name in () if arguments.check_recorded else arguments.models:
             apart = compared(name, arguments, folder) if arguments.compare_steps else {}
             timing = timed(name, arguments, folder)
             ratios, goal = timing.ratios(clock), goal_of(name, arguments.device)
@@ -320,7 +376,8 @@ def main() -> None:
             row = (f"{plain:.1f}", f"{fast:.1f}", f"{ratio:.2f}", spread, f"{wall:.2f}", f"{goal:g} {mark}", worst)
             table.add_row(name, str(timing.batch_images), *row)
             print(name, *row, flush=True)
-            results[name] = asdict(timing) | {"ratio": ratio, "ratio_wall": wall, "goal": goal, "apart": apart, "knobs": CASES[name].knobs}
+            knobs = case_of(name, arguments.device).knobs
+            results[name] = asdict(timing) | {"ratio": ratio, "ratio_wall": wall, "goal": goal, "apart": apart, "knobs": knobs}
             write(arguments, results)
     Console(width=140).print(table)
     print(f"the others: {', '.join(sorted(set(MODELS) - set(CASES)))} (nothing is trained)")

@@ -91,7 +91,7 @@ class LsganAutoencoder(Reference):
             layers += [nn.ConvTranspose2d(channels, narrow, 4, 2, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU()]
             channels = narrow
         self.autoencoder = nn.Sequential(*layers, nn.ConvTranspose2d(channels, 3, 4, 2, 1), nn.Tanh())
-        self.autoencoder.register_buffer("trained_steps", torch.zeros((), dtype=torch.int64))  # the model counts them
+        self.autoencoder.register_buffer("trained_steps", torch.zeros((), dtype=torch.int64))  # as the model counts them
         self.networks = [*Lsgan(model).networks, self.autoencoder]
         self.optimizer = torch.optim.Adam(self.autoencoder.parameters(), lr=config.refine_learning_rate)
 
@@ -108,4 +108,5 @@ class LsganAutoencoder(Reference):
         """As the base class, with completions in the place of holes."""
         loss = functional.mse_loss(self.autoencoder(signed(known)), signed(image))
         update(self.optimizer, loss)
+        self.autoencoder.trained_steps += 1  # type: ignore[operator]
         return {"loss": loss.item()}

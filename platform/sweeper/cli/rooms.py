@@ -23,6 +23,7 @@ from trainables.layers import layer_table
 from trainables.model import InpaintingModel, build_config
 from trainables.parallel import Parallel
 from trainables.pictures import picture_grid, sample_grid
+from trainables.recorded_session import RecordedSession
 from trainables.registry import load_model
 from trainables.ring_mean import ring_mean_fill
 from trainables.session import evaluate
@@ -52,10 +53,10 @@ def open_trial(request: SessionRequest) -> TrainingSession:
 
 
 def open_session(request: SessionRequest) -> Session:
-    """A training session for one configuration in this process, with the threads that the trial was given."""
+    """A training session for one configuration in this process, with the threads that the trial was given, recorded on a GPU."""
     if request.threads is not None:
         torch.set_num_threads(request.threads)
-    return Session.open(
+    return RecordedSession.open(
         request.model,
         request.knobs,
         ImageSource(**request.data, prepared=request.prepared or None, fingerprint=request.fingerprint or None),
