@@ -90,10 +90,12 @@ def ray_reports(trials: int, steps: int, folder: Path, store: str | None = None,
 
 
 def _fit(train: Any, space: dict[str, list[float]], cpus: int, folder: Path, store: str | None = None, *, log: bool = True) -> float:
+    import ray
     from ray import tune
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
     begun_s = time.perf_counter()
+    ray.init(address="local")  # what Tune does by itself, but never on a cluster that another program has left its address of
     uri = store or f"sqlite:///{folder / 'mlflow.db'}"
     callbacks = [MLflowLoggerCallback(tracking_uri=uri, experiment_name=EXPERIMENT, save_artifact=False)] if log else []
     tuner = tune.Tuner(
