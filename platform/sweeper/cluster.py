@@ -30,7 +30,7 @@ from ray.tune.search import Searcher
 from sweeper.checkpoints import Place
 from sweeper.deaths import every_loss_told
 from sweeper.errors import ResourceError, StorageError, SweepError
-from sweeper.light_loop import ended_trials_forgotten
+from sweeper.light_loop import NoProgress, ended_trials_forgotten
 from sweeper.losses import NODE_LOSSES, WORKER_RESTARTS, losses
 from sweeper.nodes import Room
 from sweeper.search import Assignment, NamedPb2, NamedPbt, lets_all_in
@@ -160,7 +160,7 @@ def run_trials(
             name=f"attempt-{place.attempts() + 1:03d}",
             storage_path=place.path,
             storage_filesystem=place.filesystem,
-            callbacks=[_ListenerCallback(relay)],
+            callbacks=[_ListenerCallback(relay), NoProgress()],
             stop=_BudgetStopper(relay),
             # the trial says itself what is worth keeping: at its end Ray would keep a diverged one too; `retention` removes the old ones
             checkpoint_config=ray.tune.CheckpointConfig(num_to_keep=None, checkpoint_at_end=False),

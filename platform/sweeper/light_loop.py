@@ -7,10 +7,12 @@ Source: Ray 2.60, `TuneController`.
 """
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 from ray.tune import tune
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from sweeper.swapped import swapped
 
@@ -26,6 +28,16 @@ class _Light(TuneController):  # type: ignore[misc]
             self._stopped_trials.discard(trial)
             self._trials_to_cache.discard(trial)
             self._trial_metadata.pop(trial.trial_id, None)
+
+
+class NoProgress(TrialProgressCallback):  # type: ignore[misc]
+    """To be given to Ray Tune, which else adds its own: that one prints nothing at verbosity 0, and keeps every trial."""
+
+    def log_result(self, trial: Any, result: Any, error: bool = False) -> None:
+        """Nothing."""
+
+    def on_trial_complete(self, *args: Any, **info: Any) -> None:
+        """Nothing."""
 
 
 def ended_trials_forgotten() -> AbstractContextManager[None]:
