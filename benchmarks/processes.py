@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 PROC = Path("/proc")
-WORKER = b"ray::SweepTrial"
+WORKERS = (b"ray::SweepTrial", b"ray::ResourceTrainable")  # waiting, and at work
 MIB = 2**20
 
 
@@ -13,7 +13,7 @@ def workers() -> list[int]:
     found = []
     for folder in PROC.glob("[0-9]*"):
         try:
-            if (folder / "cmdline").read_bytes().startswith(WORKER) and _is_below(int(folder.name), os.getpid()):
+            if (folder / "cmdline").read_bytes().startswith(WORKERS) and _is_below(int(folder.name), os.getpid()):
                 found.append(int(folder.name))
         except (FileNotFoundError, ProcessLookupError):
             continue
