@@ -74,7 +74,7 @@ def main() -> None:
         if options.home is None and not (home / WHOLE).exists():
             fill(home, options.runs)
         measured = [_built(home, Path(scratch) / f"report-{number}") for number in range(options.repeats)]
-    print(f"{Path(home, 'mlflow.db').stat().st_size / 2**20:.0f} MiB of store, {options.repeats} builds\n")
+        print(f"{Path(home, 'mlflow.db').stat().st_size / 2**20:.0f} MiB of store, {options.repeats} builds\n")
     print("| | median | least - greatest | bar |\n|---|---|---|---|")
     for (title, bar), values in zip(ROWS, zip(*measured, strict=True), strict=True):
         print(f"| {title} | {statistics.median(values):.2f} | {min(values):.2f} - {max(values):.2f} | {bar} |")
