@@ -36,12 +36,11 @@ class RecordedSession(Session):
         *,
         seed: int,
         device: torch.device,
-        objective: str = "l2_hole",
-        step_images: int | None = None,
         parallel: Parallel = ALONE,
+        **more: Any,
     ) -> None:
         """As `Session`."""
-        super().__init__(model, images, seed=seed, device=device, objective=objective, step_images=step_images, parallel=parallel)
+        super().__init__(model, images, seed=seed, device=device, parallel=parallel, **more)
         self._stream = BatchStream(images.train, model.training_mask, model.augmentation, model.batch_images, seed, device)
         self.recordings = record_steps(model) if parallel.world == 1 else []
 
