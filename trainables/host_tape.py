@@ -13,13 +13,15 @@ one is made anew for a replay.
 Source: this project's own, on torch's `TorchFunctionMode`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from trainables.nested import tensors_in
 
 READINGS = frozenset({"__bool__", "__int__", "__float__", "__index__", "item", "tolist", "numpy", "__array__"})
 WRITINGS = frozenset({"__setitem__"})  # give nothing back
@@ -119,7 +121,7 @@ class HostTape(TorchFunctionMode):
             given = operation.function(*(filled(value) for value in operation.arguments), **named)
             if operation.read is not None and given != operation.read[0]:
                 return None
-            for number, tensor in zip(operation.results, _tensors(given) if operation.results else (), strict=True):
+            for number, tensor in zip(operation.results, tensors_in(given) if operation.results else (), strict=True):
                 results[number] = tensor
         sent = [(self.buffers[place], results[self._numbers[id(source)]]) for place, source in self._sources]
         return None if any(buffer.shape != source.shape for buffer, source in sent) else sent
@@ -128,14 +130,14 @@ class HostTape(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._is_sent(function, args, kwargs):
             return self._send(function, args, kwargs)
-        inputs = list(_tensors((args, list(kwargs.values()))))
+        inputs = list(tensors_in((args, list(kwargs.values()))))
         host_in = any(tensor.device.type == "cpu" for tensor in inputs)
         device_in = any(tensor.device.type == self._device_type for tensor in inputs)
         name = getattr(function, "__name__", "")
         if device_in and name in READINGS:
             self.obstacle = self.obstacle or f"it reads values off the device ({name})"
         result = function(*args, **kwargs)
-        outputs = list(_tensors(result))
+        outputs = list(tensors_in(result))
         host_out = any(tensor.device.type == "cpu" for tensor in outputs)
         device_out = any(tensor.device.type == self._device_type for tensor in outputs)
         if device_in and host_out:
@@ -190,12 +192,3 @@ class HostTape(TorchFunctionMode):
         if type(value) in (tuple, list):
             return type(value)(self._kept(part) for part in value)
         return value
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors in nested tuples, lists and dicts, in order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict | list | tuple):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(part)

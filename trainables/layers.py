@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from trainables.errors import ConfigError
 from trainables.model import InpaintingModel
+from trainables.nested import tensors_in
 
 FOLLOWERS = tuple(f"torch.nn.modules.{name}" for name in ("activation", "batchnorm", "dropout", "instancenorm", "normalization"))
 CHANNELS_BEFORE_PLACES = (nn.Conv1d, nn.ConvTranspose1d, nn.MaxPool1d, nn.AvgPool1d, nn.BatchNorm1d, nn.InstanceNorm1d)
@@ -120,8 +121,8 @@ class _Recorder:
     def _ended(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if isinstance(module, nn.Identity):
             return
-        given_out = list(_tensors(output))
-        joined = any(one is other for one in _tensors(inputs) for other in self._given_out)
+        given_out = list(tensors_in(output))
+        joined = any(one is other for one in tensors_in(inputs) for other in self._given_out)
         if _is_follower(module) and joined:
             self._follow(module)
         elif module in self._called:
@@ -130,7 +131,7 @@ class _Recorder:
             self._called.add(module)
             row = self._rows.get(module) or self._row(module)
             if given_out:
-                padding = _padding(module, next(_tensors(inputs), None), given_out[0])
+                padding = _padding(module, next(tensors_in(inputs), None), given_out[0])
                 row = replace(row, padding=padding, output=_shape(module, given_out[0]))
             self._rows[module] = row
             self._last = module
@@ -206,15 +207,6 @@ def _is_row(module: nn.Module) -> bool:
 
 def _is_follower(module: nn.Module) -> bool:
     return _is_leaf(module) and any(kind.__module__ in FOLLOWERS for kind in type(module).__mro__)
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors in what a module takes in or gives out, in order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict | list | tuple):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(part)
 
 
 def _sizes(module: nn.Module, attribute: str) -> tuple[int, ...]:

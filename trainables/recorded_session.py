@@ -17,7 +17,6 @@ from trainables.data import Batch, Images, Mask
 from trainables.data.augment import Augmentation
 from trainables.data.batches import _HOLES, _ORDER
 from trainables.model import InpaintingModel
-from trainables.parallel import ALONE, Parallel
 from trainables.recorded import record_steps
 from trainables.session import _AUGMENT, _TRAIN, Session, _derived, _seeded
 
@@ -29,20 +28,11 @@ class RecordedSession(Session):
         recordings: the model's steps; none where they are not recorded.
     """
 
-    def __init__(
-        self,
-        model: InpaintingModel,
-        images: Images,
-        *,
-        seed: int,
-        device: torch.device,
-        parallel: Parallel = ALONE,
-        **more: Any,
-    ) -> None:
+    def __init__(self, model: InpaintingModel, images: Images, **settings: Any) -> None:
         """As `Session`."""
-        super().__init__(model, images, seed=seed, device=device, parallel=parallel, **more)
-        self._stream = BatchStream(images.train, model.training_mask, model.augmentation, model.batch_images, seed, device)
-        self.recordings = record_steps(model) if parallel.world == 1 else []
+        super().__init__(model, images, **settings)
+        self._stream = BatchStream(images.train, model.training_mask, model.augmentation, model.batch_images, self.seed, self.device)
+        self.recordings = record_steps(model) if self.parallel.world == 1 else []
 
     def train(self) -> dict[str, float]:
         if self.device.type != "cuda" or self.parallel.world > 1:
