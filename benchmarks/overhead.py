@@ -22,7 +22,7 @@ import yaml
 from benchmarks.bars import Bar, finish, spread
 from benchmarks.training import DATA, FIXED, MASK, learning_rates, threads
 
-COMMAND = "from sweeper.cli.app import main; main()"
+COMMAND = "from sweeper.cli.app import command; command()"
 RIVALS = {
     "ray_tune": "Ray Tune, function, MLflow callback",
     "optuna": "Optuna, two processes, MLflow",

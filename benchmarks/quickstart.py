@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.bars import Bar, finish, spread
 
-COMMAND = "from sweeper.cli.app import main; main()"
+COMMAND = "from sweeper.cli.app import command; command()"
 MOST_S = 90.0
 
 

@@ -29,7 +29,7 @@ from sweeper.validation import validate
 from tests.sweeper.toy_rooms import toy_rooms
 
 REPEATS = 3
-COMMAND = "from sweeper.cli.app import main; main()"
+COMMAND = "from sweeper.cli.app import command; command()"
 TIMES, MEMORY_MIB, COMMAND_S = 10.0, 1.0, 3.0
 POINTS = 10
 NAME = "many"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SWEEP = [sys.executable, "-c", "from sweeper.cli.app import main; main()"]
+SWEEP = [sys.executable, "-c", "from sweeper.cli.app import command; command()"]
 
 
 def blocks(language: str) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweeper import cluster
+from sweeper import cluster, ray_session
 from sweeper.budget import Spending
 from sweeper.checkpoints import FolderPlace
 from sweeper.choice import modes_of
@@ -243,7 +243,7 @@ def measure_tune(spec: Spec, rooms: Rooms, folder: Path) -> tuple[float, float]:
     private = spec.model_copy(update={"scheduler": type(spec.scheduler)()})
     request = replace(session_request(private, NAME, {}, 0), step_images=None, device="cpu", threads=1)
     listener, trials = _Counting(2), 2
-    with cluster.connected(None):
+    with ray_session.connected(None):
         plan = TrialPlan(still, request, float(TUNE_STEPS))
         mode = modes_of(spec, rooms)[spec.objective.metric]
         rungs, room = scheduler(private, mode, TUNE_STEPS), check_resources(Resources())

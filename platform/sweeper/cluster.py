@@ -1,25 +1,13 @@
-"""Ray: a local one or a running cluster, and running trials on it."""
+"""Running trials on Ray."""
 
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
-
-# Ray Tune's own records are switched off: the journal is this engine's, and Tune's would be a second, slower one.
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
-os.environ.setdefault("TUNE_RESULT_BUFFER_LENGTH", "1")
-os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
-os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 import ray.tune
@@ -29,18 +17,14 @@ from ray.tune.search import Searcher
 
 from sweeper.checkpoints import Place
 from sweeper.deaths import every_loss_told
-from sweeper.errors import ResourceError, StorageError, SweepError
+from sweeper.errors import StorageError, SweepError
 from sweeper.light_loop import NoProgress, ended_trials_forgotten
 from sweeper.losses import NODE_LOSSES, WORKER_RESTARTS, losses
 from sweeper.nodes import Room
-from sweeper.search import Assignment, NamedPb2, NamedPbt, lets_all_in
+from sweeper.prepared_workers import prepared_workers_taken
+from sweeper.search import Assignment, Population, lets_all_in
 from sweeper.storage import is_shortage
 from sweeper.trial import CHECKPOINT_BYTES, SweepTrial, TrialPlan, tells_of_memory
-
-__all__ = ["Listener", "connected", "head_calls_a_second", "run_trials"]
-
-OBJECT_STORE_BYTES = 200 * 2**20
-PREPARED_CORES = 16  # Ray starts a worker a core; on more, those that no trial takes would hold 0.3 GiB each for nothing
 
 
 class Listener(Protocol):
@@ -79,37 +63,6 @@ class Listener(Protocol):
         ...
 
 
-@contextmanager
-def connected(address: str | None, imports: Sequence[str] = ()) -> Iterator[None]:
-    """Ray for the length of a `with`: a local one that ends with it, or a running cluster.
-
-    Args:
-        address: None for a local Ray on this machine (or the one that this process has started already), else as `ray.init` takes it.
-        imports: modules that a local Ray's workers import as soon as they are up, while the driver goes on: what a trial needs takes six
-            seconds of processor time.
-
-    Raises:
-        ResourceError: the cluster cannot be reached.
-    """
-    started_here = not ray.is_initialized()
-    if started_here:
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
-        if address is None:
-            options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-            if imports and (os.cpu_count() or 1) <= PREPARED_CORES:
-                options["_system_config"] = {"preload_python_modules": list(imports)}
-        try:
-            ray.init(address=address or "local", **options)
-        except Exception as error:  # Ray raises a bare Exception where a node does not come up in time
-            remedy = "check the address" if address else "the machine may be overloaded or out of memory: end other work and try again"
-            raise ResourceError(f"a Ray cluster must answer at {address or 'this machine'}, but none does ({error}); {remedy}") from error
-    try:
-        yield
-    finally:
-        if started_here:
-            ray.shutdown()
-
-
 def head_calls_a_second(for_s: float) -> float:
     """Small requests that Ray's head (GCS) answers a second, one after the other, measured for so many seconds."""
     calls, begun_s = 0, time.perf_counter()
@@ -144,7 +97,7 @@ def run_trials(
     )
     if lets_all_in(scheduler) and room.coming:  # else Ray Tune asks the autoscaler for one trial's node after the other
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(at_once)
-    if isinstance(scheduler, NamedPbt | NamedPb2):
+    if isinstance(scheduler, Population):
         scheduler.on_change = _ListenerOfChanges(relay)
     tuner = ray.tune.Tuner(
         trainable,
@@ -170,7 +123,7 @@ def run_trials(
         ),
     )
     try:
-        with warnings.catch_warnings(), every_loss_told(), ended_trials_forgotten():
+        with warnings.catch_warnings(), every_loss_told(), ended_trials_forgotten(), prepared_workers_taken():
             warnings.filterwarnings("ignore", message=".*TUNE_RESULT_BUFFER_LENGTH")  # HyperBand wants it as it is set above
             tuner.fit()
     except Exception as error:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper import cluster, fills, nodes, provenance, stop
+from sweeper import fills, nodes, provenance, ray_session, stop
 from sweeper.budget import Meter
 from sweeper.checkpoints import sweeps_place
 from sweeper.choice import described, modes_of
@@ -76,7 +76,7 @@ def run(
     if facts.skipped:
         progress.note(f"{len(facts.skipped)} images did not decode and were left out, the first: {facts.skipped[0]}")
     modes = modes_of(spec, rooms)
-    with cluster.connected(address, ("sweeper.trial", rooms.open_session.__module__)):
+    with ray_session.connected(address):
         room = nodes.check_resources(spec.resources, address)
         store = Store(home.store_uri)
         folder = home.folder(spec.name)

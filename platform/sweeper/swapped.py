@@ -1,16 +1,16 @@
-"""A class of another library with one of ours in its place, for as long as a `with` lasts."""
+"""A class or a function of another library with one of ours in its place, for as long as a `with` lasts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
+from typing import Any
 
 
 @contextmanager
-def swapped(module: ModuleType, name: str, ours: type) -> Iterator[None]:
-    """Whoever asks `module` for `name` within the `with` gets `ours`."""
-    before = getattr(module, name)
-    setattr(module, name, ours)
+def swapped(place: Any, name: str, ours: Any) -> Iterator[None]:
+    """Whoever asks `place`, a module or a class, for `name` within the `with` gets `ours`."""
+    before = getattr(place, name)
+    setattr(place, name, ours)
     try:
         yield
     finally:
-        setattr(module, name, before)
+        setattr(place, name, before)

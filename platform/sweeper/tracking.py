@@ -7,6 +7,7 @@ Tags of every run: `sweep.name`, `sweep.role` ("sweep", "search" or "final"), `s
 ("NAME/search-0007"), `sweep.model`, `sweep.seed` and `sweep.code`, the version of the model's code when the trial began.
 """
 
+import importlib
 import logging
 import os
 import re
@@ -36,6 +37,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
+from sweeper import blank_store
 from sweeper.artifacts import kept_beside
 from sweeper.errors import TrackingError
 from sweeper.rows import EXPERIMENT, SUMMARY, StoredPoint, StoredRun, trial_row, trial_table
@@ -72,6 +74,12 @@ class Point(NamedTuple):
     time_s: float
 
 
+def load_for(uri: str) -> None:
+    """Imports what MLflow else imports when a store is opened."""
+    if _sqlite_path(uri) is not None:
+        importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
+
+
 class Store:
     """An MLflow store that is known to answer.
 
@@ -101,7 +109,9 @@ class Store:
                     f"the store's folder must exist, but {path.parent} does not; make it, or name another store with --store"
                 )
         try:
-            if path is not None and path.exists():
+            if path is not None:
+                if not path.exists():
+                    blank_store.make(path)
                 _probe(path)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-import sweeper.cluster  # noqa: F401 - its environment variables must be set before Ray is imported
+import sweeper.ray_session  # noqa: F401 - its environment variables must be set before Ray is imported
 from sweeper import runner
 from sweeper.cli import app
 from sweeper.cli.rooms import installed_rooms

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-COMMAND = [sys.executable, "-c", "from sweeper.cli.app import main; main()"]
+COMMAND = [sys.executable, "-c", "from sweeper.cli.app import command; command()"]
 MARK = "SWEEP_TEST_MARK"
 POLL_S = 0.02
 PATIENCE_S = 120

@@ -76,6 +76,7 @@ def settings(*overrides: str) -> list[str]:
     ],
 )
 @pytest.mark.parametrize("dry", [False, True], ids=["run", "dry run"])
+@pytest.mark.usefixtures("local_ray")
 def test_a_spec_that_cannot_be_run_is_told(override: str, parts: list[str], dry: bool, refused: Callable[..., str], spec_file: str) -> None:
     message = refused("run", spec_file, *settings(override), *(["--dry-run"] if dry else []))
     assert all(part in message for part in parts), message
@@ -106,6 +107,7 @@ def test_a_spec_that_cannot_be_read_is_told(refused: Callable[..., str], tmp_pat
     assert f"the spec must be readable text, but {path} is not" in refused("run", str(path))
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_a_data_folder_that_is_not_there_is_told(refused: Callable[..., str], spec_file: str, tiny: Fields, tmp_path: Path) -> None:
     fields = tiny("mine", data={"name": "scenes", "data_dir": None, "train": None, "validation": None, "test": None})
     del fields["data"]["data_dir"]
@@ -121,12 +123,14 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_a_folder_without_images_is_told(refused: Callable[..., str], spec_file: str, images: Path) -> None:
     (images / "note.txt").write_text("no image")
     message = refused("run", spec_file, *settings(f"data.name=folder:{images}"))
     assert f"but {images} has none; put images there" in message
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_a_folder_of_images_that_all_fail_is_told(refused: Callable[..., str], spec_file: str, images: Path) -> None:
     for number in range(12):
         (images / f"{number:02d}.png").write_bytes(b"no image")
@@ -199,7 +203,7 @@ def test_a_call_that_makes_no_sense_shows_how_it_goes(sweep: Callable[..., Said]
 
 def test_the_console_script_is_the_command_line() -> None:
     module, name = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["sweep"].split(":")
-    assert getattr(importlib.import_module(module), name) is app.main
+    assert getattr(importlib.import_module(module), name) is app.command
 
 
 def test_models_specs_and_knobs_are_listed(sweep: Callable[..., Said]) -> None:

@@ -219,7 +219,7 @@ def test_no_name_leads_out_of_the_folder(command: list[str], looked_at: str, mis
 
 def test_names_are_completed(looked_at: str, home: Home, driver_environment: dict[str, str]) -> None:
     words = {"_SWEEP_COMPLETE": "complete_bash", "COMP_WORDS": f"sweep show --home {home.root} looked-", "COMP_CWORD": "4"}
-    command = [sys.executable, "-c", "import sys; sys.argv = ['sweep']; from sweeper.cli.app import main; main()"]
+    command = [sys.executable, "-c", "import sys; sys.argv = ['sweep']; from sweeper.cli.app import command; command()"]
     said = subprocess.run(command, env=driver_environment | words, capture_output=True, text=True, check=True)
     assert said.stdout.split() == ["looked-other"]
     assert "quickstart" in spec_names("quick")

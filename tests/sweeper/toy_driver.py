@@ -11,7 +11,7 @@ from typing import Any
 
 from toy_gated import rooms
 
-import sweeper.cluster  # noqa: F401 - its environment variables must be set before Ray is imported
+import sweeper.ray_session  # noqa: F401 - its environment variables must be set before Ray is imported
 from sweeper.home import Home
 from sweeper.runner import run
 from sweeper.validation import validate

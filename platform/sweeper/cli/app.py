@@ -1,5 +1,6 @@
 """The commands. Each error is one message on standard error and exit code 2; nothing shows a traceback."""
 
+import atexit
 import os
 import subprocess
 import sys
@@ -9,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from sweeper.cli import archiving, doctor, look, manage, plan, remote, replay
+from sweeper.cli.mistakes import mistakes_told
 from sweeper.cli.options import (
     DataDirOption,
     HomeOption,
@@ -20,16 +21,18 @@ from sweeper.cli.options import (
     NamesArgument,
     StoreOption,
     model_names,
+    names_tables,
     output_file,
     print_json,
     set_data_dir,
     spec_names,
 )
-from sweeper.cli.screen import err, out
-from sweeper.errors import SpecError, SweepError
+from sweeper.cli.screen import out
+from sweeper.errors import SpecError
 from sweeper.home import DEFAULT_STORE, Home
 
 if TYPE_CHECKING:
+    from sweeper.rooms import Rooms
     from sweeper.spec import Spec
     from sweeper.tracking import Store
 
@@ -72,25 +75,25 @@ def run(
     """Run a sweep."""
     if remote.is_job_server(address):
         raise SpecError(f"run joins a cluster, but {address} is a job server's address; type: sweep submit {spec} --address {address}")
-    from sweeper.cli.dry_run import dry_run as say_what_would_run
-    from sweeper.cli.filling import Ways, fill_tables, names_tables
-    from sweeper.cli.launch import launch
-    from sweeper.cli.rooms import installed_rooms
-    from sweeper.spec_file import read_spec
-    from sweeper.validation import validate
-
-    rooms = installed_rooms()
+    place = Home(home, store)
     if names_tables(spec):
-        ways = Ways(rooms, Home(home, store), overrides or [], data_dir, address, fresh, budget_s, tables)
+        from sweeper.cli.filling import Ways, fill_tables
+
+        ways = Ways(_rooms(), place, overrides or [], data_dir, address, fresh, budget_s, tables)
         fill_tables(out, spec, ways, dry_run=dry_run)
         return
     if budget_s is not None or tables is not None:
         raise SpecError(f"--budget-s and --tables go with table:NAME and tables, but got {spec!r}; a sweep's own limit is budget.wall_s")
+    from sweeper.spec_file import read_spec
+    from sweeper.validation import validate
+
     fields = read_spec(spec, overrides or [])
     set_data_dir(fields, data_dir)
+    rooms = _rooms()
     checked = validate(fields, rooms)
-    place = Home(home, store)
     if dry_run:
+        from sweeper.cli.dry_run import dry_run as say_what_would_run
+
         say_what_would_run(out, checked, rooms, address)
         return
     name = place.free_name(checked.name)
@@ -100,7 +103,12 @@ def run(
             f"(to go on with the old one: sweep resume {checked.name})"
         )
         checked = checked.model_copy(update={"name": name})
-    launch(out, checked, rooms, place, Path(spec).stem, address, fresh=fresh)
+    from sweeper.cli.ahead import ray_ahead
+
+    with ray_ahead(address, place), mistakes_told():  # at once: to end a Ray that is just starting takes seconds
+        from sweeper.cli.launch import launch
+
+        launch(out, checked, rooms, place, Path(spec).stem, address, fresh=fresh)
 
 
 @app.command()
@@ -149,11 +157,10 @@ def sync(
 ) -> None:
     """Send MLflow what it could not take while a sweep ran; a second time nothing is sent twice."""
     from sweeper.cli.launch import send
-    from sweeper.cli.rooms import installed_rooms
     from sweeper.spec_file import read_spec
     from sweeper.validation import validate
 
-    rooms, place = installed_rooms(), Home(home, store)
+    rooms, place = _rooms(), Home(home, store)
     send(out, validate(read_spec(str(place.spec_file(name))), rooms), rooms, place)
 
 
@@ -281,16 +288,27 @@ def ui(
 
 def _go_on(name: str, place: Home, address: str | None, change: "Callable[[Spec, Home], Spec]") -> None:
     """Runs a sweep that was begun before."""
-    from sweeper.cli.launch import launch
-    from sweeper.cli.rooms import installed_rooms
+    from sweeper.cli.ahead import ray_ahead
     from sweeper.spec_file import read_spec
-    from sweeper.tracking import Store
     from sweeper.validation import validate
 
-    rooms = installed_rooms()
-    spec = validate(read_spec(str(place.spec_file(name))), rooms)
-    known = Store(place.store_uri).sweep(name)
-    launch(out, change(spec, place), rooms, place, known.tags.get("sweep.spec", name) if known else name, address)
+    rooms = _rooms()
+    spec = change(validate(read_spec(str(place.spec_file(name))), rooms), place)
+    with ray_ahead(address, place), mistakes_told():  # at once: to end a Ray that is just starting takes seconds
+        from sweeper.cli.launch import launch
+        from sweeper.tracking import Store
+
+        known = Store(place.store_uri).sweep(name)
+        launch(out, spec, rooms, place, known.tags.get("sweep.spec", name) if known else name, address)
+
+
+def _rooms() -> "Rooms":
+    from sweeper.imports import uncollected
+
+    with uncollected():
+        from sweeper.cli.rooms import installed_rooms
+
+    return installed_rooms()
 
 
 def _open_store(home: Path, store: str) -> "Store":
@@ -299,21 +317,24 @@ def _open_store(home: Path, store: str) -> "Store":
     return Store(Home(home, store).store_uri, create=False)
 
 
+def command() -> None:
+    """The console script: `main`, and an end at once: Python would take 2.5 s to take apart what torch, Ray and MLflow are."""
+    try:
+        main()
+    except SystemExit as end:
+        if not (end.code is None or isinstance(end.code, int)):
+            raise
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code or 0)
+
+
 def main() -> None:
-    """Entry point of `sweep`: runs a command; a user's mistake is told in one message, with exit code 2."""
+    """Runs a command; a user's mistake is told in one message, with exit code 2."""
     sys.path.append(str(Path.cwd()))  # a user's own model may lie here; what is installed comes first
     try:
-        app(prog_name="sweep")
+        with mistakes_told():
+            app(prog_name="sweep")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except Exception as error:
-        if not _is_users(error):
-            raise
-        err.print(f"[bold red]error[/bold red] {escape(str(error))}", soft_wrap=True)
-        raise SystemExit(2) from None
-
-
-def _is_users(error: Exception) -> bool:
-    """Whether an error is told to the user without a traceback: the engine's own, or one of the models and images."""
-    neighbour = sys.modules.get("trainables.errors")
-    return isinstance(error, SweepError) or (neighbour is not None and isinstance(error, neighbour.InpaintingError))

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from sweeper import cluster, nodes
+from sweeper import nodes, ray_session
 from sweeper.budget import HOUR_S, price_an_hour
 from sweeper.choice import modes_of
 from sweeper.cli.rooms import MeasuredEpoch, measured_epoch
@@ -34,7 +34,7 @@ def dry_run(out: Console, spec: Spec, rooms: Rooms, address: str | None = None) 
     facts = rooms.prepare(spec.data.model_dump(), spec.mask.model_dump())
     if facts.skipped:
         out.print(f"[yellow]note[/yellow] {len(facts.skipped)} images did not decode and were left out, the first: {facts.skipped[0]}")
-    with cluster.connected(address):
+    with ray_session.connected(address):
         room = nodes.check_resources(spec.resources, address)
         price_h = price_an_hour(spec.budget.prices, nodes.node_types())
     searched = resolve(spec, rooms)

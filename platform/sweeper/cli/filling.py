@@ -24,8 +24,9 @@ from reports.selection import FINISHED, Sweep, read_sweeps
 from reports.table import Filled, read_tables
 from reports.wanted import Lack
 from sweeper import stop
+from sweeper.cli.ahead import ray_ahead
 from sweeper.cli.launch import launch
-from sweeper.cli.options import set_data_dir
+from sweeper.cli.options import ALL_TABLES, TABLE, set_data_dir
 from sweeper.errors import SweepError, SweepStateError
 from sweeper.home import Home
 from sweeper.journal import driver_of
@@ -36,8 +37,6 @@ from sweeper.spec_file import read_spec
 from sweeper.sqlite_reader import open_reader
 from sweeper.validation import validate
 
-ALL = "tables"
-PREFIX = "table:"
 LOOK_EVERY_S = 1.0
 
 
@@ -79,11 +78,6 @@ class Begin:
     goes_on: bool
 
 
-def names_tables(what: str) -> bool:
-    """Whether the argument of `sweep run` means tables, not a spec."""
-    return what == ALL or what.startswith(PREFIX)
-
-
 def fill_tables(out: Console, what: str, ways: Ways, *, dry_run: bool) -> None:
     """Runs what is missing or stale.
 
@@ -117,14 +111,14 @@ def fill_tables(out: Console, what: str, ways: Ways, *, dry_run: bool) -> None:
 def _parts(what: str, folder: Path | None) -> list[Filled]:
     """The tables and figures that are meant."""
     parts: list[Filled] = [*read_tables(folder), *read_layer_tables(folder), *read_curves(folder)]
-    if what == ALL:
+    if what == ALL_TABLES:
         return parts
-    name = what.removeprefix(PREFIX)
+    name = what.removeprefix(TABLE)
     found = [part for part in parts if part.name == name]
     if not found:
         names = ", ".join(sorted(part.name for part in parts))
         raise ReportError(
-            f"{PREFIX} must be followed by one of {names}, but got {name!r}; name one of these, or run all with 'sweep run {ALL}'"
+            f"{TABLE} must be followed by one of {names}, but got {name!r}; name one of these, or run all with 'sweep run {ALL_TABLES}'"
         )
     return found
 
@@ -219,7 +213,7 @@ def _run_all(out: Console, tasks: Sequence[Task], begins: dict[str, Begin], ways
         out.print(f"\n[bold]{number} of {len(tasks)}[/bold]: {task.sweep} for {', '.join(task.tables)}", soft_wrap=True)
         watch = _Deadline(deadline, ways.home.folder(begin.spec.name))
         try:
-            with Pulse(watch.look, LOOK_EVERY_S, "budget"):
+            with Pulse(watch.look, LOOK_EVERY_S, "budget"), ray_ahead(ways.address, ways.home):
                 launch(out, begin.spec, ways.rooms, ways.home, Path(task.sweep).stem, ways.address, fresh=ways.fresh)
         except SystemExit as end:
             if watch.asked:
@@ -264,7 +258,7 @@ def _print_end(out: Console, what: str, parts: Sequence[Filled], ways: Ways, tro
     out.print(f"\nmissing or stale now: {count}")
     for trouble in troubles:
         out.print(f"not run to its end: {trouble}", soft_wrap=True)
-    only = "" if what == ALL else f" --only {what.removeprefix(PREFIX)}"
+    only = "" if what == ALL_TABLES else f" --only {what.removeprefix(TABLE)}"
     folder = "" if ways.tables is None else f" --tables {ways.tables}"
     out.print(
         f"build the report: [bold]{Path(sys.executable).name} -m reports.build{only}{folder}{ways.home.options}[/bold]", soft_wrap=True

@@ -12,6 +12,8 @@ import typer
 from sweeper.errors import SpecError
 
 SPECS = Path(__file__).resolve().parent.parent / "specs"
+ALL_TABLES = "tables"
+TABLE = "table:"
 
 
 def sweep_names(context: typer.Context, incomplete: str) -> list[str]:
@@ -23,6 +25,11 @@ def sweep_names(context: typer.Context, incomplete: str) -> list[str]:
 def spec_names(incomplete: str) -> list[str]:
     """Names of the shipped specs, and YAML files beside."""
     return _starting(incomplete, [*(path.stem for path in SPECS.glob("*.yaml")), *(str(path) for path in Path().glob("*.yaml"))])
+
+
+def names_tables(what: str) -> bool:
+    """Whether the argument of `sweep run` means tables, not a spec."""
+    return what == ALL_TABLES or what.startswith(TABLE)
 
 
 def model_names(incomplete: str) -> list[str]:

@@ -8,12 +8,14 @@ import gc
 import math
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from search_spaces import SPACES
+from sweeper.cli.uncompiled import bring_compiler_back, compiler_left_out
 from sweeper.rooms import DataFacts, Rooms, SessionRequest, TrainingSession
 from sweeper.source_code import SourceCode
 from trainables import METRICS, MODELS, ConfigError, ImageSource, InpaintingError, Mask, Session, TeamSession
@@ -56,6 +58,8 @@ def open_session(request: SessionRequest) -> Session:
     """A training session for one configuration in this process, with the threads that the trial was given, recorded on a GPU."""
     if request.threads is not None:
         torch.set_num_threads(request.threads)
+    if request.model not in MODELS:
+        bring_compiler_back()
     return RecordedSession.open(
         request.model,
         request.knobs,
@@ -92,7 +96,8 @@ def layers(model: str, knobs: Mapping[str, Any], data: Mapping[str, Any], mask: 
     """
     built = _built(model, knobs, data["image_px"], mask)
     try:
-        return [dataclasses.asdict(row) for row in layer_table(built)]
+        with _light(model):
+            return [dataclasses.asdict(row) for row in layer_table(built)]
     except InpaintingError:
         raise
     except Exception as error:  # a user's own network may raise anything
@@ -123,12 +128,17 @@ def _built(model: str, knobs: Mapping[str, Any], image_px: int, mask: Mapping[st
     """A model without memory for its weights; whatever a user's own one raises is told as a ConfigError."""
     kind = load_model(model)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _light(model):
             return kind(build_config(kind, knobs), image_px, Mask(**mask))
     except (TypeError, ValueError, AttributeError, RuntimeError) as error:
         if isinstance(error, InpaintingError):
             raise
         raise ConfigError(f"model {model!r} must build with {dict(knobs)}, but raised {type(error).__name__} ({error}); mend it") from error
+
+
+def _light(model: str) -> AbstractContextManager[None]:
+    """torch for looking at a model: without its compiler, but for a user's own model, which may ask for that."""
+    return compiler_left_out() if model in MODELS else nullcontext()
 
 
 def code(model: str) -> str:

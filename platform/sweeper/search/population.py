@@ -1,10 +1,10 @@
-"""Populations whose worst trials go on from the best ones' checkpoints with other knobs: Ray's PBT and PB2.
+"""Populations whose worst trials go on from the best ones' checkpoints with other knobs: Ray's PBT, and what it shares with PB2.
 
 A trial keeps its name, its place, its model and its seed; its weights and its knobs come from the donor. All trials wait for each other at
 every change, so that the steps of one trial stay in order however few run at once. What is drawn at a change comes from the sweep's seed
 and the step, not from the process's random state.
 
-Source: Ray Tune 2.60; Jaderberg et al. 2017, Parker-Holder et al. 2020.
+Source: Ray Tune 2.60; Jaderberg et al. 2017.
 Deviations: a changed knob stays within what is searched, where Ray's PBT may leave it.
 """
 
@@ -18,7 +18,6 @@ import numpy as np
 import ray.tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import PopulationBasedTraining
-from ray.tune.schedulers.pb2 import PB2
 
 from sweeper.journal import ENDED, TrialRecord
 from sweeper.space import KnobSearch
@@ -61,7 +60,7 @@ class _Controller:
         return self._inner._schedule_trial_save(trial, result=result)
 
 
-class _Population(PopulationBasedTraining):  # type: ignore[misc]
+class Population(PopulationBasedTraining):  # type: ignore[misc]
     """What PBT and PB2 share; see the module.
 
     Attributes:
@@ -74,7 +73,7 @@ class _Population(PopulationBasedTraining):  # type: ignore[misc]
     on_change: OnChange | None
     perturb_steps: int
 
-    def _begin(self, knobs: Mapping[str, KnobSearch], seed: int, perturb_steps: int, records: list[TrialRecord]) -> None:
+    def begin(self, knobs: Mapping[str, KnobSearch], seed: int, perturb_steps: int, records: list[TrialRecord]) -> None:
         """Takes up where an earlier attempt stood: the next change comes at the first multiple that no trial has passed."""
         self._knobs, self._seed, self.perturb_steps, self.on_change = knobs, seed, perturb_steps, None
         furthest = max((max(record.results, default=0) for record in records if record.state not in ENDED), default=0)
@@ -118,7 +117,7 @@ class _Population(PopulationBasedTraining):  # type: ignore[misc]
         return round(kept) if knob.whole else float(kept)
 
 
-class NamedPbt(_Population):
+class NamedPbt(Population):
     """Ray's PBT."""
 
     def __init__(
@@ -135,19 +134,7 @@ class NamedPbt(_Population):
         """
         mutations = {"knobs": {name: _domain(knob) for name, knob in knobs.items()}}
         super().__init__(perturbation_interval=perturb_steps, hyperparam_mutations=mutations, synch=True, log_config=False, **common)
-        self._begin(knobs, seed, perturb_steps, records)
-
-
-class NamedPb2(_Population, PB2):  # type: ignore[misc]
-    """Ray's PB2."""
-
-    def __init__(
-        self, knobs: Mapping[str, KnobSearch], seed: int, perturb_steps: int, records: list[TrialRecord], common: Mapping[str, str]
-    ) -> None:
-        """Makes the population's scheduler; see `NamedPbt`."""
-        bounds = {"knobs": {name: [knob.low, knob.high] for name, knob in knobs.items()}}
-        PB2.__init__(self, perturbation_interval=perturb_steps, hyperparam_bounds=bounds, synch=True, log_config=False, **common)
-        self._begin(knobs, seed, perturb_steps, records)
+        self.begin(knobs, seed, perturb_steps, records)
 
 
 def _domain(knob: KnobSearch) -> Any:

@@ -1,7 +1,7 @@
 """Which trial goes on: Ray Tune's schedulers behind the names of `sweeper.capabilities.SCHEDULERS`.
 
 ASHA and the median rule know a trial by its name in the sweep, which a restart does not change, so that a resumed sweep replays what the
-journal holds. HyperBand forms its brackets anew from the trials that are left. Populations are in `sweeper.search.population`.
+journal holds. HyperBand forms its brackets anew from the trials that are left. Populations are in `population` and `bandits`.
 
 Source: Ray Tune 2.60; the papers are named in the table.
 """
@@ -16,7 +16,7 @@ from ray.tune.schedulers.hyperband import _Bracket as Bracket
 
 from sweeper.capabilities import SCHEDULERS
 from sweeper.journal import TrialRecord
-from sweeper.search.population import NamedPb2, NamedPbt, changing_knobs
+from sweeper.search.population import NamedPbt, Population, changing_knobs
 from sweeper.space import KnobSearch
 from sweeper.spec import Scheduler, Spec
 
@@ -176,14 +176,18 @@ def scheduler(
     if kind.kind == "hyperband":
         return NamedHyperBand(max_t=steps, reduction_factor=kind.reduction, **common)
     if SCHEDULERS[kind.kind].changes_knobs:
-        population = NamedPbt if kind.kind == "pbt" else NamedPb2
-        return population(changing_knobs(searched or {}), spec.search.seed, kind.perturb_steps, list(records), common)
+        changed = changing_knobs(searched or {}), spec.search.seed, kind.perturb_steps, list(records), common
+        if kind.kind == "pbt":
+            return NamedPbt(*changed)
+        from sweeper.search.bandits import NamedPb2
+
+        return NamedPb2(*changed)
     return FIFOScheduler()
 
 
 def lets_all_in(scheduler: TrialScheduler) -> bool:
     """Whether trials wait for each other, so that the number at once must not bound how many are begun."""
-    return isinstance(scheduler, NamedHyperBand | NamedPbt | NamedPb2)
+    return isinstance(scheduler, NamedHyperBand | Population)
 
 
 def checkpoints_needed(kind: Scheduler) -> int:
