@@ -1,5 +1,6 @@
 """The layer table that the run of every trial carries, read once a configuration."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,7 +25,7 @@ class LayerTables:
         self._rooms = rooms
         self._fixed = (data, mask)
         self._note = note
-        self._by_configuration: dict[str, str | None] = {}
+        self._by_configuration: dict[bytes, str | None] = {}
         self._texts: dict[str, str] = {}
         self._told: set[str] = set()
 
@@ -35,7 +36,7 @@ class LayerTables:
             model: registered name or "module:Class".
             knobs: the full configuration.
         """
-        key = json.dumps([model, dict(knobs)], sort_keys=True)
+        key = hashlib.sha256(json.dumps([model, dict(knobs)], sort_keys=True).encode()).digest()
         if key not in self._by_configuration:
             self._by_configuration[key] = self._read(model, knobs)
         return self._by_configuration[key]

@@ -57,19 +57,21 @@ class Keeper:
         self._looked = False
 
     def trim(self, trial: str, records: Mapping[str, TrialRecord]) -> None:
-        """Brings the sweep's checkpoints below the quota as far as they may go; to be called after every step of a trial.
+        """Leaves a trial its newest checkpoints, and brings the sweep's below the quota as far as they may go; after every step of a trial.
 
         Args:
             trial: whose step it was.
             records: every trial by name.
         """
+        if self._quota is None:
+            self._sizes = {trial: dict.fromkeys(self.place.names(trial), 0)}
+            self._thin(trial)
+            return
         running = [name for name, record in records.items() if record.state not in ENDED]
         for name in {trial, *running, *(self.place.trials() if not self._looked else ())}:
             self._sizes[name] = {checkpoint: self.place.size(checkpoint) for checkpoint in self.place.names(name)}
         self._looked = True
         self._thin(trial)
-        if self._quota is None:
-            return
         excess = sum(size for sizes in self._sizes.values() for size in sizes.values()) - self._quota
         for checkpoint in self._victims(records) if excess > 0 else ():
             excess -= self._remove(checkpoint)

@@ -15,6 +15,7 @@ from typing import Any
 
 from sweeper.tracking import Point, Store
 
+GATHER_S = 1.0  # a call costs the store about the same for one value and for a thousand
 RETRY_S = 1.0
 LAST_TRIES = 3
 MISSES = 2
@@ -89,6 +90,7 @@ class Writer:
         self._waiting: Counter[str] = Counter()
         self._values = 0
         self._answered_s = time.monotonic()
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlflow-writer", daemon=True)
         self._thread.start()
 
@@ -141,6 +143,7 @@ class Writer:
         patience_s = PATIENCE_AWAY_S if self._reason else PATIENCE_S
         self._answered_s = time.monotonic()
         self._queue.put(None)
+        self._closing.set()
         while self._thread.is_alive() and time.monotonic() - self._answered_s < patience_s:
             self._thread.join(LOOK_S)
         with self._lock:
@@ -154,7 +157,7 @@ class Writer:
         self._queue.put((run, thing))
 
     def _work(self) -> None:
-        """Takes everything that waits and sends it; keeps what the store refuses for the next round; ends at None."""
+        """Takes what has come within a moment and sends it; keeps what the store refuses for the next round; ends at None."""
         refused: list[_Entry] = []
         closing = False
         last_tries = LAST_TRIES
@@ -165,6 +168,7 @@ class Writer:
                 last_tries -= closing
             elif not closing:
                 fresh = [self._queue.get()]
+                self._closing.wait(GATHER_S)
             while not self._queue.empty():
                 fresh.append(self._queue.get_nowait())
             closing = closing or None in fresh

@@ -2,11 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
+
+import torch
 
 from sweeper.layers import LayerTables
 from sweeper.rooms import Rooms
+from trainables import Mask, load_model
+from trainables.layers import layer_table
+from trainables.model import build_config
 
 DATA = {"image_px": 32}
 MASK = {"kind": "centre", "hole_px": 8}
@@ -29,6 +34,17 @@ def test_a_configuration_is_read_once_and_equal_tables_share_one_text(rooms: Roo
     assert notes == []
     assert first is not None
     assert sum(row["parameters"] for row in json.loads(first) if row["kind"] == "Flatten") == 0
+
+
+def test_a_table_that_is_known_by_its_networks_is_the_one_that_would_be_read(rooms: Rooms) -> None:
+    changes = [{}, {"learning_rate": 1e-5}, {"kernel_px": 5}, {"downsampling": "pool"}, {"activation": "leaky_relu"}, {"batch_norm": False}]
+    for knobs in [*changes, *changes]:
+        told = rooms.layers("cnn_autoencoder", knobs, DATA, MASK)
+        model = load_model("cnn_autoencoder")
+        with torch.device("meta"):
+            read = layer_table(model(build_config(model, knobs), 32, Mask(**MASK)))
+        assert told == [asdict(row) for row in read]
+        told.clear()  # whoever changes what he has got changes nothing for others
 
 
 def test_a_model_without_networks_has_an_empty_table(rooms: Rooms) -> None:
