@@ -1,15 +1,15 @@
 """How much sooner TPE with ASHA comes near the best configuration than random search and a full grid, on recorded learning curves.
 
-    python -m benchmarks.early_stopping [FILE.parquet] [--seeds 50] [--json FILE]
+    python -m benchmarks.early_stopping [FILE.parquet] [--seeds 50]
 
 The curves are of a real sweep of 64 configurations or more on real images (`benchmarks/recording.yaml`); what is simulated is the clock.
 Samplers, schedulers and their settings are the engine's own. `sweep replay` asks the same of any finished sweep.
 """
 
 import argparse
-import json
 from pathlib import Path
 
+from benchmarks.bars import Bar, finish
 from sweeper.cli.replay import document, print_outcomes
 from sweeper.cli.rooms import installed_rooms
 from sweeper.cli.screen import out
@@ -28,7 +28,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", nargs="?", type=Path, default=CURVES)
     parser.add_argument("--seeds", type=int, default=50)
-    parser.add_argument("--json", type=Path, help="where all figures go")
     arguments = parser.parse_args()
     rooms = installed_rooms()
     recorded = recording(read_table(arguments.file), arguments.file.stem, METRIC, rooms.metrics[METRIC])
@@ -36,15 +35,11 @@ def main() -> None:
     policies = [Policy(algorithm, kind, workers) for workers in WORKERS for algorithm in ALGORITHMS for kind in KINDS]
     found = list(outcomes(recorded, searched, policies, arguments.seeds, WITHIN))
     print_outcomes(out, recorded, searched, found, WITHIN, recorded.notes)
-    for each in found:
-        if (each.policy.algorithm, each.policy.scheduler.kind) == ("tpe", "asha"):
-            kept = "at most" if each.of_random <= BAR else "MORE than"
-            out.print(
-                f"{each.policy.workers} at once: TPE with ASHA takes {each.of_random:.3f} of random search's time, {kept} {BAR}; "
-                f"{each.of_grid:.3f} of the whole grid's"
-            )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(document(recorded, searched, found, WITHIN, recorded.notes), indent=1) + "\n")
+    ours = [each for each in found if (each.policy.algorithm, each.policy.scheduler.kind) == ("tpe", "asha")]
+    rows = [(str(each.policy.workers), f"{each.of_random:.3f}", f"{each.of_grid:.3f}") for each in ours]
+    bars = [Bar(f"early stopping: TPE with ASHA over random search, {each.policy.workers} at once", each.of_random, BAR) for each in ours]
+    headings = ("TPE with ASHA, at once", "of random search's time", "of the whole grid's")
+    finish("early_stopping", headings, rows, bars, **document(recorded, searched, found, WITHIN, recorded.notes))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from typing import Any
 from mlflow.entities import Metric, Param, RunTag
 from PIL import Image
 
+from benchmarks.bars import Bar, finish, spread
 from reports.curves import read_curves
 from reports.glossary import split_metrics
 from search_spaces import SPACES, Choice
@@ -42,7 +43,7 @@ STEPS = 6
 BEGUN_MS = 1_700_000_000_000
 WHOLE = "whole"
 COUNTS = {"train": 45_000, "validation": 5_000, "test": 10_000}
-ROWS = (("wall time, s", "30"), ("processor time, s", ""), ("peak memory, GiB", "1"))
+WALL_S, MEMORY_GIB = 30.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,13 @@ def main() -> None:
         if options.home is None and not (home / WHOLE).exists():
             fill(home, options.runs)
         measured = [_built(home, Path(scratch) / f"report-{number}") for number in range(options.repeats)]
-        print(f"{Path(home, 'mlflow.db').stat().st_size / 2**20:.0f} MiB of store, {options.repeats} builds\n")
-    print("| | median | least - greatest | bar |\n|---|---|---|---|")
-    for (title, bar), values in zip(ROWS, zip(*measured, strict=True), strict=True):
-        print(f"| {title} | {statistics.median(values):.2f} | {min(values):.2f} - {max(values):.2f} | {bar} |")
+        size_mib = Path(home, "mlflow.db").stat().st_size / 2**20
+    walls_s, processor_s, memory_gib = zip(*measured, strict=True)
+    what = f"of {options.runs} runs" if options.home is None else f"from {options.home}"
+    rows = [("store, MiB", f"{size_mib:.0f}"), ("wall time, s", spread(walls_s)), ("processor time, s", spread(processor_s))]
+    rows.append(("peak memory, GiB", spread(memory_gib)))
+    bars = [Bar(f"report {what}, s", statistics.median(walls_s), WALL_S), Bar(f"report {what}, GiB", max(memory_gib), MEMORY_GIB)]
+    finish("report_build", (f"report {what}", "measured"), rows, bars, walls_s=walls_s, processor_s=processor_s, memory_gib=memory_gib)
 
 
 def _built(home: Path, out: Path) -> tuple[float, float, float]:

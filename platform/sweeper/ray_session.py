@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
-from ray._private import parameter
+from ray._private import parameter, services
 
 from sweeper.errors import ResourceError
 from sweeper.swapped import swapped
@@ -135,9 +135,14 @@ def _start(address: str | None, imports: Sequence[str]) -> None:
     _started_here = address is None
 
 
-def _few_processes() -> AbstractContextManager[None]:
-    """A Ray that starts within the `with` has no autoscaler, which has nothing to scale, and no reader of logs, which tells nobody."""
-    return swapped(parameter, "RayParams", partial(parameter.RayParams, no_monitor=True, include_log_monitor=False))
+@contextmanager
+def _few_processes() -> Iterator[None]:
+    """A Ray that starts within the `with` has no autoscaler, since there is nothing to scale, and neither a reader of logs nor a server of
+    jobs, whom nobody asks: each is a process that takes a second or two to start.
+    """
+    few = partial(parameter.RayParams, no_monitor=True, include_log_monitor=False)
+    with swapped(parameter, "RayParams", few), swapped(services, "start_api_server", lambda *_, **__: (None, None)):
+        yield
 
 
 def _end() -> None:
