@@ -1,6 +1,6 @@
 """Writes into an MLflow SQLite file: points of a run, or whole runs with their ids, as they are in another store; makes such a file small.
 
-MLflow's client makes an object of each point, which takes 20 times as long as to write it; and it gives every run a new id and the present
+MLflow's client makes an object of each point, which takes seven times as long as writing; and it gives every run a new id and the present
 time, so that lineage would name runs that nobody has. Written are the tables that `sweeper.sqlite_reader` reads, in a file whose schema is
 known there, and as MLflow writes them.
 
