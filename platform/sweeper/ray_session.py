@@ -22,7 +22,7 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
-from ray._private import parameter, services
+from ray._private import parameter, services, utils
 
 from sweeper.errors import ResourceError
 from sweeper.swapped import swapped
@@ -137,11 +137,17 @@ def _start(address: str | None, imports: Sequence[str]) -> None:
 
 @contextmanager
 def _few_processes() -> Iterator[None]:
-    """A Ray that starts within the `with` has no autoscaler, since there is nothing to scale, and neither a reader of logs nor a server of
-    jobs, whom nobody asks: each is a process that takes a second or two to start.
+    """A Ray that starts within the `with` is as small as it can be: each of these is a process that takes a second or two to start.
+
+    It has no autoscaler, since there is nothing to scale, and neither a reader of logs nor a server of jobs, whom nobody asks. The agent
+    of its node is the one of a Ray that was installed without a dashboard.
     """
     few = partial(parameter.RayParams, no_monitor=True, include_log_monitor=False)
-    with swapped(parameter, "RayParams", few), swapped(services, "start_api_server", lambda *_, **__: (None, None)):
+    with (
+        swapped(parameter, "RayParams", few),
+        swapped(services, "start_api_server", lambda *_, **__: (None, None)),
+        swapped(utils, "get_dashboard_dependency_error", lambda: ImportError("the dashboard is not wanted")),
+    ):
         yield
 
 
