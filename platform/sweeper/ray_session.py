@@ -30,7 +30,7 @@ from sweeper.swapped import swapped
 OBJECT_STORE_BYTES = 200 * 2**20
 PREPARED_CORES = 16  # Ray starts a worker a core; on more, those that no trial takes would hold 0.3 GiB each for nothing
 _started_here = False
-_coming: list["_Starting"] = []
+_coming: "_Starting | None" = None
 
 
 @contextmanager
@@ -43,8 +43,8 @@ def connected(address: str | None) -> Iterator[None]:
     Raises:
         ResourceError: the cluster cannot be reached.
     """
-    for coming in _coming:
-        coming.wait()
+    if _coming is not None:
+        _coming.wait()
     if ray.is_initialized():
         yield
         return
@@ -63,15 +63,15 @@ def ray_ahead(address: str | None, imports: Sequence[str] = ()) -> Iterator[None
         address: see `connected`.
         imports: modules that a local Ray's workers import as soon as they are up: what a trial needs takes five seconds of processor time.
     """
+    global _coming
     if ray.is_initialized():
         yield
         return
-    coming = _Starting(address, imports)
-    _coming.append(coming)
+    _coming = coming = _Starting(address, imports)
     try:
         yield
     finally:
-        _coming.remove(coming)
+        _coming = None
         coming.end()
 
 

@@ -248,12 +248,13 @@ class Store:
 
     def log(self, run_id: str, points: Sequence[Point], tags: Mapping[str, str], params: Mapping[str, Any] = NO_PARAMS) -> None:
         """Takes points, tags and the configuration of a run, in as few calls as the store allows; a known file gets the points directly."""
-        if self._file is not None and points:
-            add_points(self._file, run_id, [StoredPoint(point.name, point.value, int(point.time_s * 1000), point.step) for point in points])
-            points = ()
+        stored = [StoredPoint(point.name, point.value, int(point.time_s * 1000), point.step) for point in points]
+        if self._file is not None and stored:
+            add_points(self._file, run_id, stored)
+            stored = []
             if not tags and not params:
                 return
-        metrics = [Metric(point.name, point.value, int(point.time_s * 1000), point.step) for point in points]
+        metrics = [Metric(point.metric, point.value, point.time_ms, point.step) for point in stored]
         with self._asked_to("take metrics"):
             for start in range(0, max(len(metrics), 1), METRICS_A_CALL):
                 more = [RunTag(key, value) for key, value in tags.items()] if start == 0 else []

@@ -102,12 +102,12 @@ def layers(model: str, knobs: Mapping[str, Any], data: Mapping[str, Any], mask: 
     try:
         with _light(model):
             seen = _fingerprint(built)
-            if seen is None or seen not in _layer_tables:
+            table = None if seen is None else _layer_tables.get(seen)
+            if table is None:
                 table = [dataclasses.asdict(row) for row in layer_table(built)]
-                if seen is None:
-                    return table
-                _layer_tables[seen] = table
-            return copy.deepcopy(_layer_tables[seen])
+                if seen is not None:
+                    _layer_tables[seen] = table
+            return copy.deepcopy(table)
     except InpaintingError:
         raise
     except Exception as error:  # a user's own network may raise anything
